@@ -1,0 +1,178 @@
+//! The Auto Scaling calls the core asks for, as types: each shell speaks to AWS with the client that fits it.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+/// The most groups one page of `DescribeAutoScalingGroups` holds, and the most names it may be asked for.
+pub const GROUPS_A_PAGE: usize = 100;
+
+/// One call to AWS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AwsCall {
+    /// `DescribeAutoScalingGroups` with `MaxRecords` = [`GROUPS_A_PAGE`].
+    DescribeGroups {
+        /// Which groups.
+        query: GroupQuery,
+        /// The `NextToken` of the page before.
+        next_token: Option<String>,
+    },
+    /// `SetDesiredCapacity` with `HonorCooldown=false`.
+    SetDesiredCapacity {
+        /// The group's name.
+        group: String,
+        /// The new desired capacity.
+        desired: u32,
+    },
+}
+
+/// Which groups a describe asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupQuery {
+    /// Those whose tag `key` has the value `value` (filter `tag:KEY`).
+    Tagged {
+        /// The tag's key.
+        key: String,
+        /// The tag's value.
+        value: String,
+    },
+    /// Those of these names, at most [`GROUPS_A_PAGE`].
+    Named(Vec<String>),
+}
+
+/// A successful answer from AWS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AwsReply {
+    /// One page of groups.
+    Groups {
+        /// The groups.
+        groups: Vec<Group>,
+        /// Present when more pages follow.
+        next_token: Option<String>,
+    },
+    /// The write was accepted.
+    Done,
+}
+
+/// Why AWS gave no answer, or refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AwsError {
+    /// `Throttling` and its kin: the account's rate is used up.
+    Throttled,
+    /// `AccessDenied` and its kin, or no credentials.
+    Denied {
+        /// AWS's own words.
+        message: String,
+    },
+    /// `ResourceContention` or `ScalingActivityInProgress`: try again soon.
+    Contention,
+    /// `ValidationError`: the call itself is wrong, or names what does not exist.
+    Validation {
+        /// AWS's own words.
+        message: String,
+    },
+    /// AWS answered what nobody could make sense of, or with a server error.
+    Misbehaved {
+        /// What was seen.
+        message: String,
+    },
+    /// No answer came: whether the call was carried out is unknown.
+    Transport {
+        /// What was seen.
+        message: String,
+    },
+}
+
+/// An Auto Scaling group as a describe shows it: the parts poolkeeper uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The group's ARN, which no other group ever has.
+    pub arn: String,
+    /// The group's name.
+    pub name: String,
+    /// `MinSize`.
+    pub min_size: u32,
+    /// `MaxSize`.
+    pub max_size: u32,
+    /// `DesiredCapacity`.
+    pub desired: u32,
+    /// `NewInstancesProtectedFromScaleIn`.
+    pub new_instances_protected: bool,
+    /// The instances, warm-pool members aside.
+    pub instances: Vec<Instance>,
+    /// The tags, in the order AWS gave them.
+    pub tags: Vec<Tag>,
+    /// Names of the suspended processes.
+    pub suspended_processes: Vec<String>,
+    /// Whether capacity may differ from the number of instances: weights in a mixed-instances policy, or a
+    /// `DesiredCapacityType` other than `units`.
+    pub weighted: bool,
+    /// The warm pool, when there is one.
+    pub warm_pool: Option<WarmPool>,
+}
+
+/// One tag of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tag {
+    /// The tag's key.
+    pub key: String,
+    /// The tag's value.
+    pub value: String,
+}
+
+/// A group's warm pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmPool {
+    /// `InstanceReusePolicy.ReuseOnScaleIn`.
+    pub reuse_on_scale_in: bool,
+}
+
+/// An instance of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The EC2 instance id.
+    pub id: String,
+    /// Where it is in its life.
+    pub state: LifecycleState,
+    /// `HealthStatus` is `Healthy`.
+    pub healthy: bool,
+    /// `ProtectedFromScaleIn`.
+    pub protected: bool,
+}
+
+/// `LifecycleState` of an instance. AWS keeps adding states: an unknown one is kept as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum LifecycleState {
+    /// `Pending`, `Pending:Wait`, `Pending:Proceed`: on its way to `InService`.
+    Pending,
+    /// `InService`: up and counted.
+    InService,
+    /// `Terminating…`: on its way out.
+    Terminating,
+    /// Any other state, as AWS wrote it.
+    Other(String),
+}
+
+impl From<String> for LifecycleState {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "InService" => Self::InService,
+            "Pending" | "Pending:Wait" | "Pending:Proceed" => Self::Pending,
+            "Terminating" | "Terminating:Wait" | "Terminating:Proceed" => Self::Terminating,
+            _ => Self::Other(text),
+        }
+    }
+}
+
+impl From<LifecycleState> for String {
+    fn from(state: LifecycleState) -> Self {
+        match state {
+            LifecycleState::Pending => "Pending".into(),
+            LifecycleState::InService => "InService".into(),
+            LifecycleState::Terminating => "Terminating".into(),
+            LifecycleState::Other(text) => text,
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Facts for logs, metrics and people. The core never logs or counts: it says what is so, and the shell tells.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aws::AwsError;
+use crate::github::error::CallError;
+use crate::github::message::JobMessage;
+use crate::github::request::{CallKind, RequestId};
+use crate::time::Duration;
+
+/// Names a pool for as long as the daemon lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PoolId(pub u32);
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    /// About one pool.
+    Pool {
+        /// The pool.
+        pool: PoolId,
+        /// Its Auto Scaling group's name.
+        group: String,
+        /// The fact.
+        fact: PoolFact,
+    },
+    /// About one connection to GitHub.
+    Connection {
+        /// The connection, by its name in the config.
+        connection: String,
+        /// The scope it serves: an organization, `owner/repository` or `enterprises/name`.
+        scope: String,
+        /// The fact.
+        fact: ConnectionFact,
+    },
+    /// About the listing of groups, and AWS as a whole.
+    Aws(AwsFact),
+    /// A reply to a call that nobody made, or that was answered before: passed over.
+    StrayReply {
+        /// The call it names.
+        id: RequestId,
+    },
+    /// A memory could not be written: a restart may have to wait for an old session to end.
+    NotRemembered {
+        /// Its key.
+        key: String,
+    },
+    /// A new config is in force.
+    Reconfigured,
+    /// The daemon began to stop.
+    Stopping,
+}
+
+/// A fact about a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolFact {
+    /// How the group is treated has changed.
+    Verdict(Verdict),
+    /// The group is gone: its session is closed.
+    Gone,
+    /// A tag change waits until the group has no instances.
+    RetagWaits,
+    /// The scale set was found or made.
+    ScaleSetReady {
+        /// Its id.
+        scale_set: u64,
+        /// Its name.
+        name: String,
+        /// Whether we made it just now.
+        created: bool,
+    },
+    /// The scale set's labels differ from what is wanted: jobs that ask for the missing ones will wait for ever.
+    LabelsDiffer {
+        /// The labels GitHub did not take.
+        missing: Vec<String>,
+        /// The labels it has beside those that are wanted.
+        extra: Vec<String>,
+    },
+    /// The scale set's settings were brought to what is wanted.
+    ScaleSetUpdated,
+    /// GitHub says that the scale set does not exist, for the given number of times in a row.
+    ScaleSetMissing {
+        /// How often in a row.
+        times: u32,
+    },
+    /// The scale set was deleted, as configured for groups that are gone.
+    ScaleSetDeleted,
+    /// A message session was opened.
+    SessionOpened {
+        /// Its id.
+        session: String,
+    },
+    /// Another session lives on the set: we wait for its end.
+    Standby {
+        /// How long until the next attempt.
+        retry_in: Duration,
+    },
+    /// The session was lost and a new one is asked for.
+    SessionLost(CallError),
+    /// The session was closed by us.
+    SessionClosed,
+    /// A message was absorbed.
+    Message {
+        /// Its id.
+        message: u64,
+        /// Its job messages.
+        jobs: Vec<JobMessage>,
+        /// How many elements were of unknown type.
+        unknown: u32,
+    },
+    /// A message came again after it had been absorbed: it is acknowledged and changes nothing.
+    Redelivered {
+        /// Its id.
+        message: u64,
+    },
+    /// Statistics all zero came beside assigned jobs: the last target is held and the counts are read again.
+    StatisticsDistrusted,
+    /// Jobs were acquired.
+    Acquired {
+        /// How many were offered within our capacity.
+        asked: u32,
+        /// How many we got.
+        got: u32,
+    },
+    /// Desired capacity is being set.
+    Scaling(Decision),
+    /// AWS refused to set desired capacity.
+    ScalingFailed {
+        /// The capacity that was asked for.
+        desired: u32,
+        /// Why.
+        error: AwsError,
+    },
+    /// Desired capacity differs from what we set: somebody else, or the group itself, changed it.
+    DesiredChanged {
+        /// What we took it to be.
+        from: u32,
+        /// What AWS says.
+        to: u32,
+    },
+    /// A call for this pool failed and will be tried again.
+    CallFailed {
+        /// The call.
+        call: CallKind,
+        /// Why.
+        error: CallError,
+        /// How long until the next attempt.
+        retry_in: Duration,
+    },
+}
+
+/// How a group is treated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Nothing is done for it.
+    Refused {
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        mend: String,
+    },
+    /// Capacity is raised, and never lowered.
+    ScaleOutOnly {
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        mend: String,
+    },
+    /// Capacity follows demand.
+    Driven,
+    /// It was driven and may not be any more: what runs is left to end, nothing new is asked for.
+    Draining {
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        mend: String,
+    },
+}
+
+/// One capacity decision with all its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Desired capacity as we knew it.
+    pub from: u32,
+    /// Desired capacity as we set it.
+    pub to: u32,
+    /// Jobs assigned to the set.
+    pub assigned: u32,
+    /// Runners that are to stand by.
+    pub idle: u32,
+    /// The lower bound of the target.
+    pub lo: u32,
+    /// The upper bound of the target.
+    pub hi: u32,
+    /// The target: how many instances should be able to serve.
+    pub target: u32,
+    /// Instances that cannot serve.
+    pub unusable: u32,
+    /// Instances in service.
+    pub in_service: u32,
+    /// Instances pending.
+    pub pending: u32,
+}
+
+/// A fact about a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionFact {
+    /// A new admin token is there.
+    Connected {
+        /// How long it lives.
+        lifetime: Duration,
+    },
+    /// The chain of tokens broke: nothing can be asked until it is mended.
+    TokenFailed {
+        /// The call that failed.
+        call: CallKind,
+        /// Why.
+        error: CallError,
+        /// How long until the next attempt.
+        retry_in: Duration,
+    },
+    /// GitHub says that it is too much.
+    RateLimited {
+        /// How long nothing is sent.
+        wait: Duration,
+    },
+    /// A call went without a reply for longer than the shell may take: it counts as lost.
+    Overdue {
+        /// The call.
+        call: CallKind,
+    },
+}
+
+/// A fact about AWS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AwsFact {
+    /// The first complete listing, or one that found another number of groups than the one before.
+    Listed {
+        /// How many groups carry our stack's tag or are named in the config.
+        groups: u32,
+    },
+    /// A describe failed and will be tried again.
+    DescribeFailed {
+        /// Why.
+        error: AwsError,
+        /// How long until the next attempt.
+        retry_in: Duration,
+    },
+    /// Many groups vanished at once: nothing is closed until they are back, or fewer are missing.
+    MassDisappearance {
+        /// How many are missing.
+        missing: u32,
+        /// Of how many.
+        of: u32,
+    },
+    /// AWS throttles: fewer calls are made for a while.
+    Throttled {
+        /// Calls a minute from now on.
+        calls_per_min: u32,
+    },
+    /// A group named in the config does not exist.
+    NamedGroupMissing {
+        /// Its name.
+        group: String,
+    },
+}

@@ -1,0 +1,49 @@
+//! Recordings: a header with config and state, then one line for each step.
+//!
+//! Lines are JSON. Where they are kept, and how they are compressed, is the shell's business.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Machine;
+use crate::config::Config;
+use crate::event::{Effect, Event};
+use crate::time::Now;
+
+/// The format of recordings: it rises when an old line no longer parses.
+pub const FORMAT: u32 = 1;
+
+/// The version of this crate, which wrote the recording.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The first line of a segment. Another version reads it with a state of its own choice, for example
+/// [`serde::de::IgnoredAny`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header<State = Machine> {
+    /// The recording's format.
+    pub format: u32,
+    /// The version that wrote it.
+    pub version: String,
+    /// Counts the segments of one life of the daemon, from 0.
+    pub segment: u32,
+    /// The seed the machine was made with.
+    pub seed: u64,
+    /// The config in force.
+    pub config: Config,
+    /// The machine as it was before the segment's first step.
+    pub state: State,
+}
+
+/// A step's first half, written before the machine takes it, so that a crash leaves its cause behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// What the clocks said.
+    pub now: Now,
+    /// What happened.
+    pub event: Event,
+    /// What the machine wanted done; absent from the last line of a recording that was cut short.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<Vec<Effect>>,
+}

@@ -1,0 +1,6 @@
+//! Models of GitHub's scale set service, of AWS Auto Scaling, and of the runners between them.
+//!
+//! The models own no clock, socket or thread: a request and the time go in, a reply comes out. The same models serve
+//! tests under virtual time and, behind real HTTP, the sandbox.
+
+pub mod http;
