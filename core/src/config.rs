@@ -148,10 +148,7 @@ impl Default for PoolDefaults {
 /// What one pool wants otherwise: its tags, or its `[[pools]]` entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(
-    missing_docs,
-    reason = "each is the key of PoolDefaults, or the tag `runs-on-…`, of that name"
-)]
+#[expect(missing_docs, reason = "each is the key of PoolDefaults, or the tag `runs-on-…`, of that name")]
 pub struct PoolOverrides {
     pub org: Option<String>,
     pub pool: Option<String>,
@@ -272,47 +269,28 @@ impl RawConfig {
                 org.make_ascii_lowercase();
             }
         }
-        self.orgs = core::mem::take(&mut self.orgs)
-            .into_iter()
-            .map(|(k, v)| (k.to_ascii_lowercase(), v))
-            .collect();
+        self.orgs = core::mem::take(&mut self.orgs).into_iter().map(|(k, v)| (k.to_ascii_lowercase(), v)).collect();
     }
 
     fn check_stack(&self) -> Result<(), ConfigError> {
         if self.stack.trim().is_empty() {
-            return Err(error(
-                "stack",
-                "is empty",
-                "name the stack: the value of the tag runs-on-stack on its groups",
-            ));
+            return Err(error("stack", "is empty", "name the stack: the value of the tag runs-on-stack on its groups"));
         }
         if self.owner.is_empty() {
-            return Err(error(
-                "owner",
-                "is empty",
-                "give the sessions an owner, for example the host's name",
-            ));
+            return Err(error("owner", "is empty", "give the sessions an owner, for example the host's name"));
         }
         Ok(())
     }
 
     fn check_connections(&self) -> Result<(), ConfigError> {
         if self.connections.is_empty() {
-            return Err(error(
-                "github",
-                "no connection is configured",
-                "add a section [github.main]",
-            ));
+            return Err(error("github", "no connection is configured", "add a section [github.main]"));
         }
         let mut served: BTreeMap<(&str, &str), &str> = BTreeMap::new();
         for (name, connection) in &self.connections {
             let key = alloc::format!("github.{name}");
             ServerUrl::parse(&connection.url, connection.force_ghes).map_err(|e: ScopeError| {
-                error(
-                    &alloc::format!("{key}.url"),
-                    &e.problem,
-                    "write it like https://github.com or https://ghes.corp",
-                )
+                error(&alloc::format!("{key}.url"), &e.problem, "write it like https://github.com or https://ghes.corp")
             })?;
             if connection.orgs.is_empty() {
                 let mend = "list the organizations that may be served, or say [\"*\"] for any";
@@ -320,13 +298,8 @@ impl RawConfig {
             }
             for org in &connection.orgs {
                 if let Some(other) = served.insert((connection.url.as_str(), org), name) {
-                    let problem =
-                        alloc::format!("\"{org}\" is also served by connection \"{other}\"");
-                    return Err(error(
-                        &alloc::format!("{key}.orgs"),
-                        &problem,
-                        "leave it in one of the two",
-                    ));
+                    let problem = alloc::format!("\"{org}\" is also served by connection \"{other}\"");
+                    return Err(error(&alloc::format!("{key}.orgs"), &problem, "leave it in one of the two"));
                 }
             }
         }
@@ -340,16 +313,11 @@ impl RawConfig {
             return Err(error("pool.size_max_limit", &problem, "lower it"));
         }
         if pool.size_max > pool.size_max_limit {
-            let problem = alloc::format!(
-                "{} is more than size_max_limit {}",
-                pool.size_max,
-                pool.size_max_limit
-            );
+            let problem = alloc::format!("{} is more than size_max_limit {}", pool.size_max, pool.size_max_limit);
             return Err(error("pool.size_max", &problem, "lower size_max or raise size_max_limit"));
         }
         if pool.size_min > pool.size_max {
-            let problem =
-                alloc::format!("{} is more than size_max {}", pool.size_min, pool.size_max);
+            let problem = alloc::format!("{} is more than size_max {}", pool.size_min, pool.size_max);
             return Err(error("pool.size_min", &problem, "lower size_min or raise size_max"));
         }
         if !pool.name.contains("{pool}") {
@@ -363,35 +331,19 @@ impl RawConfig {
         for (group, overrides) in &self.pools {
             let key = alloc::format!("pools.{group}");
             if overrides.pool.is_none()
-                || (overrides.org.is_none()
-                    && overrides.repo.is_none()
-                    && overrides.enterprise.is_none())
+                || (overrides.org.is_none() && overrides.repo.is_none() && overrides.enterprise.is_none())
             {
-                return Err(error(
-                    &key,
-                    "does not say which pool of which organization it is",
-                    "add org and pool",
-                ));
+                return Err(error(&key, "does not say which pool of which organization it is", "add org and pool"));
             }
-            if let Some(name) =
-                overrides.github.as_ref().filter(|name| !self.connections.contains_key(*name))
-            {
+            if let Some(name) = overrides.github.as_ref().filter(|name| !self.connections.contains_key(*name)) {
                 let problem = alloc::format!("connection \"{name}\" is not configured");
-                return Err(error(
-                    &alloc::format!("{key}.github"),
-                    &problem,
-                    "name a section [github.NAME]",
-                ));
+                return Err(error(&alloc::format!("{key}.github"), &problem, "name a section [github.NAME]"));
             }
             if let (Some(min), Some(max)) = (overrides.size_min, overrides.size_max)
                 && min > max
             {
                 let problem = alloc::format!("{min} is more than size_max {max}");
-                return Err(error(
-                    &alloc::format!("{key}.size_min"),
-                    &problem,
-                    "lower size_min or raise size_max",
-                ));
+                return Err(error(&alloc::format!("{key}.size_min"), &problem, "lower size_min or raise size_max"));
             }
         }
         Ok(())

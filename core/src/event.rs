@@ -15,6 +15,7 @@ use crate::notice::Notice;
 /// Something that happened outside the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "replies are the common case, and are moved, not kept")]
 pub enum Event {
     /// The daemon is up; nothing else comes before it.
     Start {

@@ -1,71 +1,318 @@
-//! The machine: routes events to pools and connections.
+//! The machine of a whole daemon: it routes events to connections and pools, and carries out what these want.
+//!
+//! Each step *absorbs* its event into what is observed, then *settles*: every pool that the event touched compares
+//! what is observed with what is wanted, and only then are calls made.
 
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::event::{Effect, Event};
-use crate::notice::PoolId;
-use crate::time::{Instant, Now};
-use crate::view::{PoolView, Summary};
+use crate::connection::Connection;
+use crate::context::RequestIds;
+use crate::event::{Effect, Event, ExitReason, Memory};
+use crate::github::request::RequestId;
+use crate::limiter::{self, Limiter};
+use crate::notice::{Notice, PoolId};
+use crate::pool::Pool;
+use crate::rng::Rng;
+use crate::time::{Duration, Instant, Now};
+use crate::timers::Timers;
+use crate::view::{PoolView, SessionView, Summary};
+
+mod capacity;
+mod claims;
+mod discovery;
+mod routing;
+
+use capacity::AwsCalls;
+use discovery::Discovery;
+
+/// How long the daemon may take to close its sessions.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// Every so many steps all invariants are checked, not only those of what the step touched.
+const CHECK_ALL_EVERY: u64 = 1000;
 
 /// The state machine of a whole daemon.
+///
+/// In: [`Self::handle`]. Getters: [`Self::poll_timeout`], [`Self::pool`], [`Self::pools`], [`Self::summary`],
+/// [`Self::config`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     config: Config,
+    rng: Rng,
+    ids: RequestIds,
+    now: Instant,
+    steps: u64,
+    started: bool,
+    stopping: Option<Stopping>,
+    exited: bool,
+    memory: BTreeMap<String, String>,
+    github_limits: BTreeMap<String, Limiter>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    connection_ids: BTreeMap<String, ConnectionId>,
+    next_connection: u32,
+    hungry: BTreeSet<ConnectionId>,
+    routes: BTreeMap<RequestId, ConnectionId>,
+    aws: AwsCalls,
+    discovery: Discovery,
+    pools: BTreeMap<PoolId, Pool>,
+    next_pool: u32,
+    by_arn: BTreeMap<String, PoolId>,
+    by_set: BTreeMap<String, PoolId>,
+    desired_by_org: BTreeMap<String, u32>,
+    moving: BTreeSet<PoolId>,
+    timers: Timers,
+    #[serde(skip)]
+    touched: BTreeSet<PoolId>,
 }
+
+/// Names a connection and scope for as long as the daemon lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConnectionId(u32);
 
 /// Which timer wants the next [`Event::Tick`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimerKind {
-    /// The listing of groups.
+    /// The listing of all groups.
     Listing,
+    /// The describe of groups in motion.
+    Motion,
+    /// Calls to AWS that wait for the rate, or are overdue.
+    Aws,
+    /// A connection's tokens, waiting or overdue calls.
+    Connection(ConnectionId),
+    /// A pool's session, scale set or capacity.
+    Pool(PoolId),
+    /// The end of the time for stopping.
+    Stop,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Stopping {
+    deadline: Instant,
+    open: BTreeSet<PoolId>,
 }
 
 impl Machine {
     /// A machine that has observed nothing yet.
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
-        let _ = seed;
-        Self { config }
+        Self {
+            config,
+            rng: Rng::new(seed),
+            ids: RequestIds::default(),
+            now: Instant::default(),
+            steps: 0,
+            started: false,
+            stopping: None,
+            exited: false,
+            memory: BTreeMap::new(),
+            github_limits: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            connection_ids: BTreeMap::new(),
+            next_connection: 0,
+            hungry: BTreeSet::new(),
+            routes: BTreeMap::new(),
+            aws: AwsCalls::new(),
+            discovery: Discovery::default(),
+            pools: BTreeMap::new(),
+            next_pool: 0,
+            by_arn: BTreeMap::new(),
+            by_set: BTreeMap::new(),
+            desired_by_org: BTreeMap::new(),
+            moving: BTreeSet::new(),
+            timers: Timers::default(),
+            touched: BTreeSet::new(),
+        }
     }
 
     /// Takes one event and appends its effects, in the order in which they are to be carried out.
+    ///
+    /// # Panics
+    /// When the shell breaks the contract: a monotonic clock that goes back, or an event before [`Event::Start`].
     pub fn handle(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
-        let _ = (now, event, effects);
+        assert!(now.mono >= self.now, "the monotonic clock never goes back");
+        assert!(self.started || matches!(event, Event::Start { .. }), "nothing comes before Start");
+        if self.exited {
+            return;
+        }
+        self.now = now.mono;
+        self.absorb(event, effects);
+        self.settle(effects);
+        self.steps += 1;
+        if self.steps.is_multiple_of(CHECK_ALL_EVERY) {
+            self.check();
+        }
     }
 
     /// When the next [`Event::Tick`] is wanted, and which timer wants it.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, TimerKind)> {
-        None
+        if self.exited { None } else { self.timers.first() }
     }
 
     /// One pool.
     #[must_use]
     pub fn pool(&self, id: PoolId) -> Option<PoolView> {
-        let _ = id;
-        None
+        self.pools.get(&id).map(|pool| pool.view(self.now))
     }
 
     /// Up to `n` pools, in order of their ids, after the given one.
     #[must_use]
     pub fn pools(&self, after: Option<PoolId>, n: usize) -> Vec<PoolView> {
-        let _ = (after, n);
-        Vec::new()
+        let first = after.map_or(0, |PoolId(id)| id.saturating_add(1));
+        self.pools.range(PoolId(first)..).take(n).map(|(_, pool)| pool.view(self.now)).collect()
     }
 
     /// The whole at a glance.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        Summary::default()
+        let mut summary =
+            Summary { listed: self.discovery.is_complete(), stopping: self.stopping.is_some(), ..Summary::default() };
+        for pool in self.pools.values() {
+            summary.pools += 1;
+            summary.refused += u32::from(pool.spec.is_none());
+            match pool.session_view() {
+                SessionView::Open => summary.open += 1,
+                SessionView::Standby => summary.standby += 1,
+                SessionView::None | SessionView::Opening | SessionView::Closing => {}
+            }
+        }
+        summary
     }
 
     /// The config in force.
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Checks every invariant.
+    ///
+    /// # Panics
+    /// When one does not hold: that is a bug of this crate.
+    pub fn check(&self) {
+        for pool in self.pools.values() {
+            self.check_pool(pool);
+        }
+        for connection in self.connections.values() {
+            connection.check();
+        }
+        assert_eq!(self.pools.len(), self.by_arn.len(), "each pool has one group");
+    }
+
+    fn check_pool(&self, pool: &Pool) {
+        pool.check();
+        if let Some(key) = pool.key() {
+            assert_eq!(self.by_set.get(&key.text()), Some(&pool.id), "a scale set has one pool: {}", pool.group.name);
+        }
+    }
+
+    fn absorb(&mut self, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Start { remembered } => self.start(remembered),
+            Event::Tick => {}
+            Event::GitHubReply { id, result } => self.github_replied(id, result, effects),
+            Event::AwsReply { id, result } => self.aws_replied(id, result, effects),
+            Event::Remembered { ok: true, .. } => {}
+            Event::Remembered { key, ok: false } => {
+                effects.push(Effect::Note(Notice::NotRemembered { key }));
+            }
+            Event::Reconfigure(config) => self.reconfigure(*config, effects),
+            Event::Stop => self.stop(effects),
+        }
+        while let Some(kind) = self.timers.take_due(self.now) {
+            self.timer(kind, effects);
+        }
+    }
+
+    fn start(&mut self, remembered: Vec<Memory>) {
+        self.started = true;
+        self.memory = remembered.into_iter().map(|Memory { key, value }| (key, value)).collect();
+        self.timers.set(TimerKind::Listing, Some(self.now));
+    }
+
+    fn timer(&mut self, kind: TimerKind, effects: &mut Vec<Effect>) {
+        match kind {
+            TimerKind::Listing => self.begin_listing(),
+            TimerKind::Motion => self.describe_moving(),
+            TimerKind::Aws => self.give_up_overdue_aws(effects),
+            TimerKind::Connection(id) => self.connection_tick(id, effects),
+            TimerKind::Pool(id) => {
+                self.touched.insert(id);
+            }
+            TimerKind::Stop => self.exit(ExitReason::StoppedAtDeadline, effects),
+        }
+    }
+
+    fn stop(&mut self, effects: &mut Vec<Effect>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        effects.push(Effect::Note(Notice::Stopping));
+        let deadline = self.now + STOP_DEADLINE;
+        self.stopping = Some(Stopping { deadline, open: self.pools.keys().copied().collect() });
+        self.timers.set(TimerKind::Stop, Some(deadline));
+        self.timers.set(TimerKind::Listing, None);
+        self.timers.set(TimerKind::Motion, None);
+        for pool in self.pools.values_mut() {
+            pool.stop();
+            self.touched.insert(pool.id);
+        }
+    }
+
+    fn exit(&mut self, reason: ExitReason, effects: &mut Vec<Effect>) {
+        self.exited = true;
+        effects.push(Effect::Exit(reason));
+    }
+
+    fn settle(&mut self, effects: &mut Vec<Effect>) {
+        while let Some(id) = self.touched.pop_first() {
+            self.settle_pool(id, effects);
+        }
+        self.feed_hungry(effects);
+        self.pump_aws(effects);
+        while let Some(id) = self.touched.pop_first() {
+            self.settle_pool(id, effects);
+        }
+        if let Some(stopping) = &self.stopping
+            && stopping.open.is_empty()
+            && !self.exited
+        {
+            self.exit(ExitReason::Stopped, effects);
+        }
+    }
+
+    fn settle_pool(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
+        self.rebind(id, effects);
+        self.share_wall(id);
+        self.reconcile(id, effects);
+        let Some(pool) = self.pools.get(&id) else { return };
+        self.check_pool(pool);
+        if pool.is_closed() {
+            if let Some(stopping) = &mut self.stopping {
+                stopping.open.remove(&id);
+            }
+            if pool.gone {
+                return self.remove(id, effects);
+            }
+        }
+        let timeout = pool.poll_timeout(self.now);
+        let moving = pool.in_motion(self.now);
+        self.timers.set(TimerKind::Pool(id), timeout);
+        self.set_moving(id, moving);
+        self.want_write(id);
+    }
+
+    fn limiter<'a>(limits: &'a mut BTreeMap<String, Limiter>, name: &str) -> &'a mut Limiter {
+        if !limits.contains_key(name) {
+            limits.insert(name.into(), Limiter::new(limiter::GITHUB));
+        }
+        limits.get_mut(name).unwrap_or_else(|| unreachable!("it was inserted just now"))
     }
 }

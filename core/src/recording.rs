@@ -2,6 +2,7 @@
 //!
 //! Lines are JSON. Where they are kept, and how they are compressed, is the shell's business.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -46,4 +47,61 @@ pub struct Step {
     /// What the machine wanted done; absent from the last line of a recording that was cut short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effects: Option<Vec<Effect>>,
+}
+
+/// Runs a recording again, step by step, and holds the machine to what it did then.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    machine: Machine,
+    steps: u64,
+}
+
+/// The first step whose effects are not those of the recording.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Which step, counted from 0.
+    pub step: u64,
+    /// What happened.
+    pub event: Event,
+    /// What the machine wanted done then.
+    pub recorded: Vec<Effect>,
+    /// What it wants done now.
+    pub replayed: Vec<Effect>,
+}
+
+impl Replay {
+    /// Begins where the segment begins.
+    #[must_use]
+    pub const fn new(state: Machine) -> Self {
+        Self { machine: state, steps: 0 }
+    }
+
+    /// Takes one recorded step; a line that was cut before its effects is taken and not compared.
+    ///
+    /// # Errors
+    /// When the effects are not those of the recording. Notices are compared too: one version says the same words.
+    pub fn step(&mut self, step: Step) -> Result<Vec<Effect>, Box<Difference>> {
+        let mut replayed = Vec::new();
+        self.machine.handle(step.now, step.event.clone(), &mut replayed);
+        let number = self.steps;
+        self.steps += 1;
+        match step.effects {
+            Some(recorded) if recorded != replayed => {
+                Err(Box::new(Difference { step: number, event: step.event, recorded, replayed }))
+            }
+            Some(_) | None => Ok(replayed),
+        }
+    }
+
+    /// How many steps were taken.
+    #[must_use]
+    pub const fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The machine as it is after the steps so far.
+    #[must_use]
+    pub const fn machine(&self) -> &Machine {
+        &self.machine
+    }
 }

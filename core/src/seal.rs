@@ -134,13 +134,11 @@ pub fn seal(call: CallKind, slot: Slot, raw: RawReply, sent: &Secret) -> (Reply,
     };
     let text = body.strip_prefix(BOM).unwrap_or(&body);
     let (sealed, secret) = if (200..300).contains(&status) {
-        parse(text, Edge { slot, headers: &headers })
-            .map_or((None, None), |(s, secret)| (Some(s), Some(secret)))
+        parse(text, Edge { slot, headers: &headers }).map_or((None, None), |(s, secret)| (Some(s), Some(secret)))
     } else {
         (error_body(text), None)
     };
-    let sealed =
-        sealed.unwrap_or(Sealed::Unparsed { len: u64::try_from(body.len()).unwrap_or(u64::MAX) });
+    let sealed = sealed.unwrap_or(Sealed::Unparsed { len: u64::try_from(body.len()).unwrap_or(u64::MAX) });
     (Reply { status, headers, body: Body::Sealed(sealed) }, secret)
 }
 
@@ -221,12 +219,7 @@ fn session(body: &[u8], edge: Edge<'_>) -> Option<(Sealed, Secret)> {
         lifetime_s: edge.jwt_lifetime_s(&secret),
     };
     let message_queue_url = wire.message_queue_url.unwrap_or_default();
-    let sealed = Sealed::Session {
-        session_id: wire.session_id,
-        message_queue_url,
-        token,
-        statistics: wire.statistics,
-    };
+    let sealed = Sealed::Session { session_id: wire.session_id, message_queue_url, token, statistics: wire.statistics };
     Some((sealed, Secret(secret)))
 }
 
@@ -269,11 +262,7 @@ impl Edge<'_> {
         if secret.is_empty() {
             return None;
         }
-        Some(SealedSecret {
-            slot: self.slot,
-            len: u32::try_from(secret.len()).unwrap_or(u32::MAX),
-            lifetime_s,
-        })
+        Some(SealedSecret { slot: self.slot, len: u32::try_from(secret.len()).unwrap_or(u32::MAX), lifetime_s })
     }
 
     /// Seconds from the reply's own `Date` to `end`: two clocks of the same peer, so ours may be wrong.
@@ -300,20 +289,10 @@ impl Edge<'_> {
 }
 
 fn redact_headers(mut headers: ReplyHeaders, sent: &Secret) -> ReplyHeaders {
-    let ReplyHeaders {
-        date,
-        retry_after,
-        rate_limit_remaining,
-        rate_limit_reset,
-        activity_id,
-        github_request_id,
-    } = &mut headers;
-    for value in
-        [date, retry_after, rate_limit_remaining, rate_limit_reset, activity_id, github_request_id]
-    {
-        if let Some(text) =
-            value.take_if(|text| sent.0.len() >= SHORTEST_SECRET && text.contains(&sent.0))
-        {
+    let ReplyHeaders { date, retry_after, rate_limit_remaining, rate_limit_reset, activity_id, github_request_id } =
+        &mut headers;
+    for value in [date, retry_after, rate_limit_remaining, rate_limit_reset, activity_id, github_request_id] {
+        if let Some(text) = value.take_if(|text| sent.0.len() >= SHORTEST_SECRET && text.contains(&sent.0)) {
             *value = Some(text.replace(&sent.0, REDACTED));
         }
     }

@@ -7,16 +7,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 
 /// A moment on the monotonic clock, in milliseconds since the daemon started.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Instant(u64);
 
 /// A span of time in milliseconds.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Duration(u64);
 
@@ -85,6 +81,22 @@ impl Duration {
         self.0 / 1000
     }
 
+    /// Reads a span like `90s`, `10m`, `2h`, `1d` or `250ms`; `None` when it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at_checked(digits)?;
+        let unit_ms: u64 = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        number.parse::<u64>().ok()?.checked_mul(unit_ms).map(Self)
+    }
+
     /// The span `n` times over.
     #[must_use]
     pub const fn times(self, n: u64) -> Self {
@@ -117,8 +129,7 @@ pub fn unix_s_from_rfc3339(text: &str) -> Option<u64> {
 /// Milliseconds since 1970 of an RFC 3339 timestamp; `None` when it does not parse or stands for "unset" (year 1).
 #[must_use]
 pub fn unix_ms_from_rfc3339(text: &str) -> Option<u64> {
-    u64::try_from(OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000)
-        .ok()
+    u64::try_from(OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
 /// Seconds since 1970 of an HTTP `Date` header; `None` when it does not parse.
@@ -136,6 +147,15 @@ mod tests {
         assert_eq!(unix_s_from_http_date("Tue, 15 Nov 1994 08:12:31 GMT"), Some(784_887_151));
         assert_eq!(unix_s_from_rfc3339("2026-05-01T10:00:00Z"), Some(1_777_629_600));
         assert_eq!(unix_ms_from_rfc3339("2026-05-01T10:00:00.1234567Z"), Some(1_777_629_600_123));
+    }
+
+    #[test]
+    fn spans_parse_with_their_unit() {
+        assert_eq!(Duration::parse("90s"), Some(Duration::from_secs(90)));
+        assert_eq!(Duration::parse("250ms"), Some(Duration::from_millis(250)));
+        for text in ["", "90", "s", "-1s", "1.5h", "99999999999999999999d", "18446744073709551615h"] {
+            assert_eq!(Duration::parse(text), None, "{text}");
+        }
     }
 
     #[test]

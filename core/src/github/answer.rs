@@ -125,6 +125,8 @@ pub struct OpenedSession {
     pub id: String,
     /// The queue.
     pub queue: Queue,
+    /// How long the queue's token lives, as far as the reply told.
+    pub lifetime_s: Option<u64>,
     /// The counts at that moment: the first scaling signal.
     pub statistics: Option<Statistics>,
 }

@@ -121,8 +121,7 @@ impl Message {
     /// # Errors
     /// Says what is wrong with the body, without quoting it.
     pub fn parse(body: &[u8]) -> Result<Self, String> {
-        let wire: WireMessage<'_> =
-            serde_json::from_slice(body).map_err(|e| alloc::format!("message: {e}"))?;
+        let wire: WireMessage<'_> = serde_json::from_slice(body).map_err(|e| alloc::format!("message: {e}"))?;
         if wire.message_type != JOB_MESSAGES {
             return Err(alloc::format!("message {}: unknown messageType", wire.message_id));
         }
@@ -131,8 +130,9 @@ impl Message {
         }
         let elements: Vec<WireJob<'_>> = match wire.body.as_deref() {
             None | Some("") => Vec::new(),
-            Some(text) => serde_json::from_str(text)
-                .map_err(|e| alloc::format!("message {}: body: {e}", wire.message_id))?,
+            Some(text) => {
+                serde_json::from_str(text).map_err(|e| alloc::format!("message {}: body: {e}", wire.message_id))?
+            }
         };
         let total = elements.len();
         let jobs: Vec<_> = elements.into_iter().filter_map(WireJob::into_job_message).collect();
@@ -248,30 +248,19 @@ mod tests {
         assert_eq!(message.statistics, Some(Statistics { assigned: 2, ..Statistics::default() }));
         let started = &message.jobs[0];
         assert_eq!((started.kind, started.runner_id), (JobMessageKind::Started, 3));
-        assert_eq!(
-            (started.job.job_id.as_str(), started.job.repository.as_str()),
-            ("jé", "acme/web")
-        );
-        assert_eq!(
-            (started.job.runner_assigned_ms, started.job.finished_ms),
-            (Some(1_777_629_600_000), None)
-        );
+        assert_eq!((started.job.job_id.as_str(), started.job.repository.as_str()), ("jé", "acme/web"));
+        assert_eq!((started.job.runner_assigned_ms, started.job.finished_ms), (Some(1_777_629_600_000), None));
     }
 
     #[test]
     fn an_empty_body_is_a_message_of_statistics_only() {
         let body = br#"{"messageId":1,"messageType":"RunnerScaleSetJobMessages","body":""}"#;
-        assert_eq!(
-            Message::parse(body).unwrap(),
-            Message { id: 1, statistics: None, jobs: Vec::new(), unknown: 0 }
-        );
+        assert_eq!(Message::parse(body).unwrap(), Message { id: 1, statistics: None, jobs: Vec::new(), unknown: 0 });
     }
 
     #[test]
     fn what_is_no_message_is_refused_without_quoting_it() {
-        for body in
-            [&b""[..], b"<html>", b"{}", br#"{"messageId":3,"messageType":"Secret"}"#, b"[1]"]
-        {
+        for body in [&b""[..], b"<html>", b"{}", br#"{"messageId":3,"messageType":"Secret"}"#, b"[1]"] {
             let error = Message::parse(body).unwrap_err();
             assert!(!error.contains("Secret") && !error.contains("html"), "{error}");
         }

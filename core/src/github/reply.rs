@@ -86,9 +86,7 @@ impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Recorded::<String>::deserialize(deserializer)? {
             Recorded::Text(text) => Ok(Self(text.into_bytes())),
-            Recorded::Base64(text) => {
-                STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
-            }
+            Recorded::Base64(text) => STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom),
         }
     }
 }
@@ -118,4 +116,11 @@ pub enum TransportErrorKind {
     Cancelled,
     /// The shell could not send it: the credential cannot be read, or a slot is empty.
     NotSent,
+}
+
+impl TransportError {
+    /// The shell did not answer in time.
+    pub(crate) fn overdue() -> Self {
+        Self { kind: TransportErrorKind::TimedOut, detail: "no reply, and no word from the HTTP client".into() }
+    }
 }

@@ -1,0 +1,463 @@
+//! One connection to GitHub for one scope: the chain of tokens, then any [`Call`].
+//!
+//! Calls wait here until there is a token and the API's limits have room. A call ends in exactly one
+//! [`ConnectionEffect::Called`]; failed calls are not repeated here, except once after a token was refused.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Build, ConnectionConfig};
+use crate::context::Context;
+use crate::github::answer::{Answer, RunnerGroup};
+use crate::github::call::{Call, Target};
+use crate::github::error::{CallError, CallErrorKind};
+use crate::github::reply::{Reply, TransportError};
+use crate::github::request::{Auth, CallKind, Header, HeaderName, Request, RequestId, Slot};
+use crate::github::scope::{Scope, ScopeError, ServerUrl};
+use crate::notice::{ConnectionFact, PoolId};
+use crate::time::{Duration, Instant};
+
+mod token_chain;
+
+use token_chain::{ChainStep, TokenChain};
+
+/// What the shell may take beyond a request's own time-out before the call counts as lost.
+const BACKSTOP: Duration = Duration::from_secs(15);
+/// How long the id of a runner group is taken to be right.
+const RUNNER_GROUP_LIFE: Duration = Duration::from_secs(300);
+
+/// Who asked for a call, and gets its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Caller {
+    /// The message session of a pool.
+    Session(PoolId),
+    /// A pool, about its scale set.
+    Pool(PoolId),
+    /// A person, by a command.
+    Operator,
+}
+
+/// What happens to a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ConnectionEvent {
+    /// Somebody asks for a call.
+    Call {
+        /// Who.
+        caller: Caller,
+        /// What.
+        call: Call,
+    },
+    /// A request ended.
+    Reply {
+        /// The request.
+        id: RequestId,
+        /// How.
+        result: Result<Reply, TransportError>,
+    },
+    /// The caller no longer wants what it asked for; its call still ends.
+    Cancel {
+        /// Who.
+        caller: Caller,
+    },
+    /// Time has passed, or the API's limits have room again.
+    Tick,
+}
+
+/// What a connection wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ConnectionEffect {
+    /// Send a request.
+    Request {
+        /// Names it.
+        id: RequestId,
+        /// What it is for.
+        call: CallKind,
+        /// The request.
+        request: Box<Request>,
+    },
+    /// Give up a request.
+    Cancel {
+        /// The request.
+        id: RequestId,
+    },
+    /// A call ended.
+    Called {
+        /// Who asked.
+        caller: Caller,
+        /// What was asked.
+        call: CallKind,
+        /// The answer, or why there is none.
+        result: Result<Answer, CallError>,
+    },
+    /// A request is over for good: no reply to it will be accepted.
+    Forget {
+        /// The request.
+        id: RequestId,
+    },
+    /// A secret is no longer needed.
+    Drop(Slot),
+    /// A fact.
+    Note(ConnectionFact),
+}
+
+/// One connection for one scope. Getters: [`Self::scope`], [`Self::poll_timeout`]; in: [`Self::handle`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    name: String,
+    scope: Scope,
+    user_agent: UserAgent,
+    tokens: TokenChain,
+    urgent: VecDeque<Waiting>,
+    waiting: VecDeque<Waiting>,
+    in_flight: BTreeMap<RequestId, Flight>,
+    by_deadline: BTreeSet<(Instant, RequestId)>,
+    runner_groups: BTreeMap<String, (RunnerGroup, Instant)>,
+    pump_at: Option<Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Waiting {
+    caller: Caller,
+    call: Call,
+    token_refused: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Flight {
+    purpose: Purpose,
+    admin: Option<Slot>,
+    deadline: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Purpose {
+    Chain(CallKind),
+    Call(Waiting),
+}
+
+/// The parts of the User-Agent that do not change, around the scale set's id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct UserAgent {
+    before: String,
+    after: String,
+}
+
+impl Connection {
+    /// A connection that has no token yet.
+    ///
+    /// # Errors
+    /// When the connection's URL is none.
+    pub fn new(name: &str, config: &ConnectionConfig, scope: Scope, build: &Build) -> Result<Self, ScopeError> {
+        let server = ServerUrl::parse(&config.url, config.force_ghes)?;
+        Ok(Self {
+            name: name.into(),
+            tokens: TokenChain::new(server, &scope, config.credential),
+            scope,
+            user_agent: UserAgent::new(build),
+            urgent: VecDeque::new(),
+            waiting: VecDeque::new(),
+            in_flight: BTreeMap::new(),
+            by_deadline: BTreeSet::new(),
+            runner_groups: BTreeMap::new(),
+            pump_at: None,
+        })
+    }
+
+    /// The connection's name in the config.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The scope it serves.
+    #[must_use]
+    pub const fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// When the next [`ConnectionEvent::Tick`] is wanted.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let overdue = self.by_deadline.first().map(|(at, _)| *at);
+        [overdue, self.pump_at, self.tokens.poll_timeout(self.has_waiting())].into_iter().flatten().min()
+    }
+
+    /// Whether calls wait for room in the API's limits.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty() || !self.urgent.is_empty()
+    }
+
+    /// Whether nothing is asked, in flight or waiting.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.has_waiting() && self.in_flight.is_empty()
+    }
+
+    /// Takes one event and appends its effects.
+    pub fn handle(&mut self, cx: &mut Context<'_>, event: ConnectionEvent, effects: &mut Vec<ConnectionEffect>) {
+        match event {
+            ConnectionEvent::Call { caller, call } => {
+                self.enqueue(cx, Waiting { caller, call, token_refused: false }, effects);
+            }
+            ConnectionEvent::Reply { id, result } => self.ended(cx, id, result, effects),
+            ConnectionEvent::Cancel { caller } => self.cancel(caller, effects),
+            ConnectionEvent::Tick => self.give_up_overdue(cx, effects),
+        }
+        self.pump(cx, effects);
+    }
+
+    fn enqueue(&mut self, cx: &mut Context<'_>, waiting: Waiting, effects: &mut Vec<ConnectionEffect>) {
+        if waiting.call.kind().is_poll() {
+            self.send(cx, waiting, effects);
+        } else if waiting.call.is_urgent() {
+            self.urgent.push_back(waiting);
+        } else {
+            self.waiting.push_back(waiting);
+        }
+    }
+
+    fn ended(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: RequestId,
+        result: Result<Reply, TransportError>,
+        effects: &mut Vec<ConnectionEffect>,
+    ) {
+        let Some(flight) = self.in_flight.remove(&id) else { return };
+        self.by_deadline.remove(&(flight.deadline, id));
+        let result = match result {
+            Ok(reply) if (200..300).contains(&reply.status) => Ok(reply),
+            Ok(reply) => Err(CallError::from_reply(&reply)),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(CallError { kind: CallErrorKind::RateLimited, retry_after, .. }) = &result {
+            cx.limiter.throttled(cx.now, *retry_after);
+            effects.push(ConnectionEffect::Note(ConnectionFact::RateLimited {
+                wait: retry_after.unwrap_or(Duration::ZERO),
+            }));
+        }
+        match flight.purpose {
+            Purpose::Chain(step) => {
+                cx.limiter.release();
+                self.tokens.replied(cx, step, id, result, effects);
+            }
+            Purpose::Call(waiting) => {
+                if !waiting.call.kind().is_poll() {
+                    cx.limiter.release();
+                }
+                self.called(cx.now, waiting, flight.admin, result, effects);
+            }
+        }
+    }
+
+    fn called(
+        &mut self,
+        now: Instant,
+        waiting: Waiting,
+        admin: Option<Slot>,
+        result: Result<Reply, CallError>,
+        effects: &mut Vec<ConnectionEffect>,
+    ) {
+        if let (Err(CallError { status: Some(401), .. }), Some(slot)) = (&result, admin)
+            && !waiting.token_refused
+            && self.tokens.refused(now, slot, effects)
+        {
+            self.urgent.push_front(Waiting { token_refused: true, ..waiting });
+            return;
+        }
+        let Waiting { caller, call, .. } = waiting;
+        let kind = call.kind();
+        let result = result.and_then(|reply| call.answer(reply));
+        if let (Call::RunnerGroup { name }, Ok(Answer::RunnerGroup(Some(group)))) = (&call, &result) {
+            self.runner_groups.insert(name.clone(), (group.clone(), now));
+        }
+        effects.push(ConnectionEffect::Called { caller, call: kind, result });
+    }
+
+    fn cancel(&mut self, caller: Caller, effects: &mut Vec<ConnectionEffect>) {
+        let cancelled = || CallError {
+            kind: CallErrorKind::Cancelled,
+            status: None,
+            message: String::new(),
+            retry_after: None,
+            activity_id: None,
+        };
+        for queue in [&mut self.urgent, &mut self.waiting] {
+            queue.retain(|waiting| {
+                if waiting.caller == caller {
+                    let call = waiting.call.kind();
+                    effects.push(ConnectionEffect::Called { caller, call, result: Err(cancelled()) });
+                }
+                waiting.caller != caller
+            });
+        }
+        let of_caller = |flight: &Flight| matches!(&flight.purpose, Purpose::Call(w) if w.caller == caller);
+        effects.extend(
+            self.in_flight
+                .iter()
+                .filter(|(_, flight)| of_caller(flight))
+                .map(|(id, _)| ConnectionEffect::Cancel { id: *id }),
+        );
+    }
+
+    /// The shell answers every request in time; one that it does not answer is given up here.
+    fn give_up_overdue(&mut self, cx: &mut Context<'_>, effects: &mut Vec<ConnectionEffect>) {
+        while let Some((deadline, id)) = self.by_deadline.first().copied() {
+            if deadline > cx.now {
+                return;
+            }
+            if let Some(flight) = self.in_flight.get(&id) {
+                let call = flight.purpose.kind();
+                effects.push(ConnectionEffect::Note(ConnectionFact::Overdue { call }));
+            }
+            effects.push(ConnectionEffect::Cancel { id });
+            effects.push(ConnectionEffect::Forget { id });
+            self.ended(cx, id, Err(TransportError::overdue()), effects);
+        }
+    }
+
+    /// Sends what may be sent now: the chain's next step, then calls in order.
+    fn pump(&mut self, cx: &mut Context<'_>, effects: &mut Vec<ConnectionEffect>) {
+        self.pump_at = None;
+        self.answer_from_memory(cx.now, effects);
+        if let Some(step) = self.tokens.next_step(cx.now, self.has_waiting()) {
+            match cx.limiter.take(cx.now) {
+                Ok(()) => self.send_step(cx, step, effects),
+                Err(at) => self.pump_at = at,
+            }
+        }
+        while self.has_waiting() && self.tokens.admin(cx.now).is_some() {
+            match cx.limiter.take(cx.now) {
+                Ok(()) => {
+                    if let Some(waiting) = self.urgent.pop_front().or_else(|| self.waiting.pop_front()) {
+                        self.send(cx, waiting, effects);
+                    }
+                }
+                Err(at) => {
+                    self.pump_at = at;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn answer_from_memory(&mut self, now: Instant, effects: &mut Vec<ConnectionEffect>) {
+        if self.runner_groups.is_empty() {
+            return;
+        }
+        self.runner_groups.retain(|_, (_, at)| now.since(*at) < RUNNER_GROUP_LIFE);
+        let known = &self.runner_groups;
+        self.waiting.retain(|waiting| {
+            let Call::RunnerGroup { name } = &waiting.call else { return true };
+            let Some((group, _)) = known.get(name) else { return true };
+            let result = Ok(Answer::RunnerGroup(Some(group.clone())));
+            effects.push(ConnectionEffect::Called { caller: waiting.caller, call: CallKind::RunnerGroup, result });
+            false
+        });
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>, waiting: Waiting, effects: &mut Vec<ConnectionEffect>) {
+        let draft = waiting.call.draft();
+        let admin = self.tokens.admin(cx.now);
+        let url = match (&draft.target, admin) {
+            (Target::Queue(url), _) => url.clone(),
+            (Target::Service(path), Some(admin)) => {
+                format!("{}/{path}", admin.url.trim_end_matches('/'))
+            }
+            (Target::Service(_), None) => {
+                unreachable!("calls of the service are sent with an admin token")
+            }
+        };
+        let admin_slot = admin.map(|admin| admin.slot);
+        let auth = match (draft.token, admin_slot) {
+            (Some(slot), _) | (None, Some(slot)) => Auth::Bearer(slot),
+            (None, None) => unreachable!("calls of the service are sent with an admin token"),
+        };
+        let mut headers = draft.headers;
+        headers.push(self.user_agent.header(waiting.call.scale_set()));
+        let request = Box::new(Request {
+            connection: self.name.clone(),
+            method: draft.method,
+            url,
+            auth,
+            headers,
+            body: draft.body,
+            timeout: draft.timeout,
+            max_body: draft.max_body,
+        });
+        let admin = if draft.token.is_none() { admin_slot } else { None };
+        self.emit(cx, Purpose::Call(waiting), admin, request, effects);
+    }
+
+    fn send_step(&mut self, cx: &mut Context<'_>, step: ChainStep, effects: &mut Vec<ConnectionEffect>) {
+        let kind = step.kind;
+        let mut headers = step.headers;
+        headers.push(self.user_agent.header(0));
+        let request = Box::new(Request {
+            connection: self.name.clone(),
+            method: step.method,
+            url: step.url,
+            auth: step.auth,
+            headers,
+            body: step.body,
+            timeout: token_chain::TIMEOUT,
+            max_body: token_chain::MAX_BODY,
+        });
+        self.emit(cx, Purpose::Chain(kind), None, request, effects);
+        self.tokens.sent();
+    }
+
+    fn emit(
+        &mut self,
+        cx: &mut Context<'_>,
+        purpose: Purpose,
+        admin: Option<Slot>,
+        request: Box<Request>,
+        effects: &mut Vec<ConnectionEffect>,
+    ) {
+        let id = cx.ids.next();
+        let call = purpose.kind();
+        let deadline = cx.now + request.timeout + BACKSTOP;
+        self.by_deadline.insert((deadline, id));
+        self.in_flight.insert(id, Flight { purpose, admin, deadline });
+        effects.push(ConnectionEffect::Request { id, call, request });
+    }
+
+    /// Checks what must always hold.
+    pub(crate) fn check(&self) {
+        assert_eq!(self.in_flight.len(), self.by_deadline.len(), "each call in flight has one deadline");
+    }
+}
+
+impl Purpose {
+    const fn kind(&self) -> CallKind {
+        match self {
+            Self::Chain(kind) => *kind,
+            Self::Call(waiting) => waiting.call.kind(),
+        }
+    }
+}
+
+impl UserAgent {
+    fn new(build: &Build) -> Self {
+        #[derive(Serialize)]
+        struct Text<'a>(&'a str);
+        let quoted = |text: &str| serde_json::to_string(&Text(text)).unwrap_or_default();
+        let (version, commit) = (quoted(&build.version), quoted(&build.commit));
+        let before = format!(r#"{{"system":"poolkeeper","version":{version},"commit_sha":{commit},"scale_set_id":"#);
+        let after = format!(
+            r#","subsystem":"listener","build_version":{version},"build_commit_sha":{commit},"kind":"scaleset"}}"#
+        );
+        Self { before, after }
+    }
+
+    fn header(&self, scale_set: u64) -> Header {
+        let value = format!("{}{scale_set}{}", self.before, self.after).into();
+        Header { name: HeaderName::UserAgent, value }
+    }
+}

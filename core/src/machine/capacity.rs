@@ -1,0 +1,183 @@
+//! Calls to AWS: writes first, then describes, within the account's limits.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Machine, TimerKind};
+use crate::aws::{AwsCall, AwsError, AwsReply, GroupQuery};
+use crate::event::Effect;
+use crate::github::request::RequestId;
+use crate::limiter::{self, Limiter};
+use crate::notice::{AwsFact, Notice, PoolFact, PoolId};
+use crate::time::{Duration, Instant};
+
+/// A call to AWS that goes without an answer for this long counts as lost.
+const BACKSTOP: Duration = Duration::from_secs(60);
+
+/// A describe that waits or is in flight.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Describe {
+    /// A page of the listing of all groups.
+    Listing { query: GroupQuery, next_token: Option<String> },
+    /// Groups in motion.
+    Moving { names: Vec<String> },
+}
+
+/// What waits for AWS and what is in flight there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct AwsCalls {
+    limiter: Limiter,
+    writes: VecDeque<PoolId>,
+    queued: BTreeSet<PoolId>,
+    describes: VecDeque<Describe>,
+    in_flight: BTreeMap<RequestId, Flight>,
+    by_deadline: BTreeSet<(Instant, RequestId)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Flight {
+    purpose: Purpose,
+    asked_at: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Purpose {
+    Write(PoolId),
+    Describe(Describe),
+}
+
+impl AwsCalls {
+    pub(super) fn new() -> Self {
+        Self {
+            limiter: Limiter::new(limiter::AWS),
+            writes: VecDeque::new(),
+            queued: BTreeSet::new(),
+            describes: VecDeque::new(),
+            in_flight: BTreeMap::new(),
+            by_deadline: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn describe(&mut self, describe: Describe) {
+        self.describes.push_back(describe);
+    }
+}
+
+impl Machine {
+    /// Puts a pool in the queue of writers when it has something to write.
+    pub(super) fn want_write(&mut self, id: PoolId) {
+        let due = self.stopping.is_none() && self.pools.get(&id).is_some_and(|pool| pool.decide(self.now).is_some());
+        if due && self.aws.queued.insert(id) {
+            self.aws.writes.push_back(id);
+        }
+    }
+
+    /// Sends what may be sent now.
+    pub(super) fn pump_aws(&mut self, effects: &mut Vec<Effect>) {
+        let mut wait = None;
+        while !self.aws.writes.is_empty() || !self.aws.describes.is_empty() {
+            if let Err(at) = self.aws.limiter.take(self.now) {
+                wait = at;
+                break;
+            }
+            if !self.send_write(effects) && !self.send_describe(effects) {
+                self.aws.limiter.give_back();
+                break;
+            }
+        }
+        let overdue = self.aws.by_deadline.first().map(|(at, _)| *at);
+        self.timers.set(TimerKind::Aws, [wait, overdue].into_iter().flatten().min());
+    }
+
+    fn send_write(&mut self, effects: &mut Vec<Effect>) -> bool {
+        while let Some(id) = self.aws.writes.pop_front() {
+            self.aws.queued.remove(&id);
+            self.share_wall(id);
+            let stopping = self.stopping.is_some();
+            let Some(pool) = self.pools.get_mut(&id) else { continue };
+            let Some(decision) = pool.decide(self.now).filter(|_| !stopping) else { continue };
+            pool.writes(decision);
+            let group = pool.group.name.clone();
+            let call = AwsCall::SetDesiredCapacity { group: group.clone(), desired: decision.to };
+            self.emit(Purpose::Write(id), call, effects);
+            let fact = PoolFact::Scaling(decision);
+            effects.push(Effect::Note(Notice::Pool { pool: id, group, fact }));
+            self.touched.insert(id);
+            return true;
+        }
+        false
+    }
+
+    fn send_describe(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let Some(describe) = self.aws.describes.pop_front() else { return false };
+        let call = match describe.clone() {
+            Describe::Listing { query, next_token } => AwsCall::DescribeGroups { query, next_token },
+            Describe::Moving { names } => AwsCall::DescribeGroups { query: GroupQuery::Named(names), next_token: None },
+        };
+        self.emit(Purpose::Describe(describe), call, effects);
+        true
+    }
+
+    fn emit(&mut self, purpose: Purpose, call: AwsCall, effects: &mut Vec<Effect>) {
+        let id = self.ids.next();
+        self.aws.in_flight.insert(id, Flight { purpose, asked_at: self.now });
+        self.aws.by_deadline.insert((self.now + BACKSTOP, id));
+        effects.push(Effect::Aws { id, call });
+    }
+
+    pub(super) fn aws_replied(&mut self, id: RequestId, result: Result<AwsReply, AwsError>, effects: &mut Vec<Effect>) {
+        let Some(Flight { purpose, asked_at }) = self.aws.in_flight.remove(&id) else {
+            return effects.push(Effect::Note(Notice::StrayReply { id }));
+        };
+        self.aws.by_deadline.remove(&(asked_at + BACKSTOP, id));
+        self.aws.limiter.release();
+        if result == Err(AwsError::Throttled) {
+            self.aws.limiter.throttled(self.now, None);
+            let calls_per_min = self.aws.limiter.calls_per_min();
+            effects.push(Effect::Note(Notice::Aws(AwsFact::Throttled { calls_per_min })));
+        }
+        let nonsense = || AwsError::Misbehaved { message: "an answer to another call".into() };
+        match purpose {
+            Purpose::Write(pool) => {
+                let result = match result {
+                    Ok(AwsReply::Done) => Ok(()),
+                    Ok(AwsReply::Groups { .. }) => Err(nonsense()),
+                    Err(error) => Err(error),
+                };
+                self.wrote(pool, &result, effects);
+            }
+            Purpose::Describe(describe) => {
+                let result = match result {
+                    Ok(AwsReply::Groups { groups, next_token }) => Ok((groups, next_token)),
+                    Ok(AwsReply::Done) => Err(nonsense()),
+                    Err(error) => Err(error),
+                };
+                self.described(describe, asked_at, result, effects);
+            }
+        }
+    }
+
+    fn wrote(&mut self, id: PoolId, result: &Result<(), AwsError>, effects: &mut Vec<Effect>) {
+        let Some(pool) = self.pools.get_mut(&id) else { return };
+        if let Some(fact) = pool.wrote(self.now, result, &mut self.rng) {
+            let group = pool.group.name.clone();
+            effects.push(Effect::Note(Notice::Pool { pool: id, group, fact }));
+        }
+        self.touched.insert(id);
+    }
+
+    /// The shell answers every call in time; one that it does not answer is given up here.
+    pub(super) fn give_up_overdue_aws(&mut self, effects: &mut Vec<Effect>) {
+        while let Some((at, id)) = self.aws.by_deadline.first().copied() {
+            if at > self.now {
+                return;
+            }
+            self.aws.by_deadline.remove(&(at, id));
+            let message = "no answer, and no word from the client".into();
+            self.aws_replied(id, Err(AwsError::Transport { message }), effects);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Which group is tied to which scale set, and what a changed config or tag makes of that.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::routing::session_key;
+use super::{Machine, TimerKind};
+use crate::config::Config;
+use crate::event::Effect;
+use crate::notice::{Notice, PoolFact, PoolId};
+use crate::pool::{Claim, PoolEffect};
+use crate::spec::{Fault, PoolSpec, SetKey, resolve};
+
+impl Machine {
+    /// Carries out what a describe made of a pool.
+    pub(super) fn claim(&mut self, id: PoolId, claim: Claim, effects: &mut Vec<Effect>) {
+        match claim {
+            Claim::Unchanged => {}
+            Claim::Refused(fault) => self.refuse(id, fault, effects),
+            Claim::Wants(spec) => self.want(id, spec, effects),
+        }
+    }
+
+    fn want(&mut self, id: PoolId, spec: PoolSpec, effects: &mut Vec<Effect>) {
+        let Some(pool) = self.pools.get(&id) else { return };
+        let bound = pool.key() == Some(&spec.key);
+        if !bound && !pool.may_rebind() {
+            return self.pool_effects(id, effects, |pool, out| pool.wait_for_retag(spec, out));
+        }
+        if !bound && let Some(holder) = self.holder(&spec.key, &pool.group.arn) {
+            let fault = Fault {
+                problem: format!("scale set \"{}\" already belongs to group \"{holder}\"", spec.key.name),
+                mend: "give one of the two another runs-on-pool".to_string(),
+            };
+            return self.refuse(id, fault, effects);
+        }
+        if !bound {
+            self.unbind(id, effects);
+            let arn = self.pools.get(&id).map(|pool| pool.group.arn.clone());
+            self.by_set.insert(spec.key.text(), id);
+            self.remember(binding_key(&spec.key), arn, effects);
+        }
+        self.pool_effects(id, effects, |pool, out| pool.adopt(spec, out));
+    }
+
+    /// The other group that a set belongs to: the one that is bound, or was when the daemon last lived.
+    fn holder(&self, key: &SetKey, arn: &str) -> Option<String> {
+        if let Some(pool) = self.by_set.get(&key.text()).and_then(|id| self.pools.get(id)) {
+            return Some(pool.group.name.clone());
+        }
+        let remembered = self.memory.get(&binding_key(key)).filter(|bound| *bound != arn)?;
+        if self.discovery.is_complete() {
+            return None;
+        }
+        Some(remembered.rsplit('/').next().unwrap_or_default().to_string())
+    }
+
+    fn refuse(&mut self, id: PoolId, fault: Fault, effects: &mut Vec<Effect>) {
+        self.pool_effects(id, effects, |pool, out| pool.refuse(fault, out));
+    }
+
+    fn pool_effects(
+        &mut self,
+        id: PoolId,
+        effects: &mut Vec<Effect>,
+        step: impl FnOnce(&mut crate::pool::Pool, &mut Vec<PoolEffect>),
+    ) {
+        self.pool_step(id, effects, |pool, _, _, out| step(pool, out));
+    }
+
+    /// A re-tag that waited takes effect.
+    pub(super) fn rebind(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
+        let Some(pool) = self.pools.get(&id) else { return };
+        if pool.may_rebind()
+            && let Some(spec) = pool.retag.clone()
+        {
+            self.want(id, spec, effects);
+        }
+    }
+
+    fn unbind(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
+        let Some(key) = self.pools.get(&id).and_then(|pool| pool.key().cloned()) else { return };
+        self.by_set.remove(&key.text());
+        self.remember(binding_key(&key), None, effects);
+        self.discovery.resolve_all();
+    }
+
+    /// A pool whose group is gone, and of which nothing is left open.
+    pub(super) fn remove(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
+        let notice = |group: &str, fact| Notice::Pool { pool: id, group: group.into(), fact };
+        self.unbind(id, effects);
+        self.leave_wall(id);
+        let Some(pool) = self.pools.remove(&id) else { return };
+        if let Some(key) = pool.key() {
+            self.remember(session_key(key), None, effects);
+        }
+        effects.push(Effect::Note(notice(&pool.group.name, PoolFact::Gone)));
+        self.by_arn.remove(&pool.group.arn);
+        self.set_moving(id, false);
+        self.timers.set(TimerKind::Pool(id), None);
+        if let Some(stopping) = &mut self.stopping {
+            stopping.open.remove(&id);
+        }
+    }
+
+    pub(super) fn reconfigure(&mut self, config: Config, effects: &mut Vec<Effect>) {
+        let old = core::mem::replace(&mut self.config, config);
+        let config = &self.config;
+        let connections = &self.connections;
+        self.connection_ids.retain(|_, id| {
+            let name = connections.get(id).map(crate::connection::Connection::name).unwrap_or_default();
+            match config.connections.get(name) {
+                Some(now) => old.connections.get(name).is_some_and(|before| same_service(before, now)),
+                None => true,
+            }
+        });
+        effects.push(Effect::Note(Notice::Reconfigured));
+        self.discovery.resolve_all();
+        let ids: Vec<_> = self.pools.keys().copied().collect();
+        for id in ids {
+            let Some(pool) = self.pools.get_mut(&id) else { continue };
+            pool.resolved_in = self.discovery.generation();
+            let claim = match resolve(&pool.group, &self.config) {
+                Ok(spec) => Claim::Wants(spec),
+                Err(fault) => Claim::Refused(fault),
+            };
+            self.claim(id, claim, effects);
+            self.touched.insert(id);
+        }
+        if self.stopping.is_none() {
+            self.timers.set(TimerKind::Listing, Some(self.now));
+        }
+    }
+
+    /// What the organization's wall leaves to a pool, now that the others desire what they do.
+    pub(super) fn share_wall(&mut self, id: PoolId) {
+        let Some(pool) = self.pools.get_mut(&id) else { return };
+        let Some((max, org)) = pool.spec.as_ref().and_then(|spec| spec.max_runners.map(|max| (max, &spec.org))) else {
+            pool.room = u32::MAX;
+            return;
+        };
+        let desired = pool.desired();
+        let sum = self.desired_by_org.entry(org.clone()).or_default();
+        *sum = sum.saturating_sub(pool.counted).saturating_add(desired);
+        pool.counted = desired;
+        pool.room = max.saturating_sub(sum.saturating_sub(desired));
+    }
+
+    fn leave_wall(&mut self, id: PoolId) {
+        let Some(pool) = self.pools.get(&id) else { return };
+        if let Some(sum) = pool.spec.as_ref().and_then(|spec| self.desired_by_org.get_mut(&spec.org)) {
+            *sum = sum.saturating_sub(pool.counted);
+        }
+    }
+}
+
+fn same_service(before: &crate::config::ConnectionConfig, now: &crate::config::ConnectionConfig) -> bool {
+    before.url == now.url && before.credential == now.credential && before.force_ghes == now.force_ghes
+}
+
+fn binding_key(key: &SetKey) -> String {
+    format!("binding/{key}")
+}

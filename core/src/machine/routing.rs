@@ -1,0 +1,193 @@
+//! Between connections and pools: who asked what, and who gets the answer.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{ConnectionId, Machine, TimerKind};
+use crate::connection::{Caller, Connection, ConnectionEffect, ConnectionEvent};
+use crate::context::Context;
+use crate::event::Effect;
+use crate::github::reply::{Reply, TransportError};
+use crate::github::request::RequestId;
+use crate::notice::{Notice, PoolId};
+use crate::pool::{Pool, PoolEffect};
+use crate::spec::SetKey;
+
+/// The most connections that are fed in one step.
+const FEED_AT_ONCE: usize = 8;
+
+impl Machine {
+    pub(super) fn github_replied(
+        &mut self,
+        id: RequestId,
+        result: Result<Reply, TransportError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match self.routes.remove(&id) {
+            Some(connection) => {
+                self.connection_event(connection, ConnectionEvent::Reply { id, result }, effects);
+            }
+            None => effects.push(Effect::Note(Notice::StrayReply { id })),
+        }
+    }
+
+    pub(super) fn connection_tick(&mut self, id: ConnectionId, effects: &mut Vec<Effect>) {
+        self.connection_event(id, ConnectionEvent::Tick, effects);
+    }
+
+    /// Lets connections with waiting calls use the room that others of the same credential left.
+    pub(super) fn feed_hungry(&mut self, effects: &mut Vec<Effect>) {
+        let hungry: Vec<_> = self.hungry.iter().copied().take(FEED_AT_ONCE).collect();
+        for id in hungry {
+            self.connection_event(id, ConnectionEvent::Tick, effects);
+        }
+    }
+
+    fn connection_event(&mut self, id: ConnectionId, event: ConnectionEvent, effects: &mut Vec<Effect>) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let limiter = Self::limiter(&mut self.github_limits, connection.name());
+        let mut cx = Context { now: self.now, rng: &mut self.rng, ids: &mut self.ids, limiter };
+        let mut out = Vec::new();
+        connection.handle(&mut cx, event, &mut out);
+        let timeout = connection.poll_timeout();
+        if connection.has_waiting() {
+            self.hungry.insert(id);
+        } else {
+            self.hungry.remove(&id);
+        }
+        self.timers.set(TimerKind::Connection(id), timeout);
+        for effect in out {
+            self.carry_out(id, effect, effects);
+        }
+        self.retire(id);
+    }
+
+    fn carry_out(&mut self, id: ConnectionId, effect: ConnectionEffect, effects: &mut Vec<Effect>) {
+        match effect {
+            ConnectionEffect::Request { id: request_id, call, request } => {
+                self.routes.insert(request_id, id);
+                effects.push(Effect::GitHub { id: request_id, call, request });
+            }
+            ConnectionEffect::Cancel { id } => effects.push(Effect::Cancel { id }),
+            ConnectionEffect::Forget { id } => {
+                self.routes.remove(&id);
+            }
+            ConnectionEffect::Drop(slot) => effects.push(Effect::Drop(slot)),
+            ConnectionEffect::Note(fact) => {
+                let Some(connection) = self.connections.get(&id) else { return };
+                let (name, scope) = (connection.name().into(), format!("{}", connection.scope()));
+                effects.push(Effect::Note(Notice::Connection { connection: name, scope, fact }));
+            }
+            ConnectionEffect::Called { caller, result, .. } => match caller {
+                Caller::Session(pool) | Caller::Pool(pool) => {
+                    self.touched.insert(pool);
+                    self.pool_step(pool, effects, |pool, cx, config, out| {
+                        pool.called(cx, caller, result, config, out);
+                    });
+                }
+                Caller::Operator => {}
+            },
+        }
+    }
+
+    pub(super) fn reconcile(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
+        let left = match self.pools.get(&id).and_then(Pool::key) {
+            Some(key) if self.config.defences.delete_remembered_sessions => self.memory.get(&session_key(key)).cloned(),
+            Some(_) | None => None,
+        };
+        self.pool_step(id, effects, |pool, cx, config, out| pool.reconcile(cx, left, config, out));
+    }
+
+    /// Lets a pool take a step, and carries out what it wants.
+    pub(super) fn pool_step(
+        &mut self,
+        id: PoolId,
+        effects: &mut Vec<Effect>,
+        step: impl FnOnce(&mut Pool, &mut Context<'_>, &crate::config::Config, &mut Vec<PoolEffect>),
+    ) {
+        let Some(pool) = self.pools.get_mut(&id) else { return };
+        let name = pool.key().map_or("", |key| key.connection.as_str());
+        let limiter = Self::limiter(&mut self.github_limits, name);
+        let mut cx = Context { now: self.now, rng: &mut self.rng, ids: &mut self.ids, limiter };
+        let mut out = Vec::new();
+        step(pool, &mut cx, &self.config, &mut out);
+        for effect in out {
+            self.carry_out_for_pool(id, effect, effects);
+        }
+    }
+
+    pub(super) fn carry_out_for_pool(&mut self, id: PoolId, effect: PoolEffect, effects: &mut Vec<Effect>) {
+        match effect {
+            PoolEffect::Call(caller, call) => {
+                if let Some(connection) = self.connection_of(id) {
+                    self.connection_event(connection, ConnectionEvent::Call { caller, call }, effects);
+                }
+            }
+            PoolEffect::CancelPoll => {
+                if let Some(connection) = self.connection_of(id) {
+                    let caller = Caller::Session(id);
+                    self.connection_event(connection, ConnectionEvent::Cancel { caller }, effects);
+                }
+            }
+            PoolEffect::Remember(value) => {
+                if let Some(key) = self.pools.get(&id).and_then(Pool::key).map(session_key) {
+                    self.remember(key, value, effects);
+                }
+            }
+            PoolEffect::Drop(slot) => effects.push(Effect::Drop(slot)),
+            PoolEffect::Absorbed => {
+                self.share_wall(id);
+                self.want_write(id);
+                self.pump_aws(effects);
+            }
+            PoolEffect::Note(fact) => {
+                let Some(pool) = self.pools.get(&id) else { return };
+                effects.push(Effect::Note(Notice::Pool { pool: id, group: pool.group.name.clone(), fact }));
+            }
+        }
+    }
+
+    pub(super) fn remember(&mut self, key: String, value: Option<String>, effects: &mut Vec<Effect>) {
+        let before = match &value {
+            Some(value) => self.memory.insert(key.clone(), value.clone()),
+            None => self.memory.remove(&key),
+        };
+        if before != value {
+            effects.push(Effect::Remember { key, value });
+        }
+    }
+
+    /// The connection a pool's calls go through; made when the first pool of its scope needs it.
+    fn connection_of(&mut self, id: PoolId) -> Option<ConnectionId> {
+        let key = self.pools.get(&id)?.key()?;
+        let place = format!("{}/{}", key.connection, key.scope);
+        if let Some(id) = self.connection_ids.get(&place) {
+            return Some(*id);
+        }
+        let settings = self.config.connections.get(&key.connection)?;
+        let connection = Connection::new(&key.connection, settings, key.scope.clone(), &self.config.build).ok()?;
+        self.next_connection += 1;
+        let id = ConnectionId(self.next_connection);
+        self.connections.insert(id, connection);
+        self.connection_ids.insert(place, id);
+        Some(id)
+    }
+
+    /// Forgets a connection that the config replaced, once nothing of it is in flight.
+    fn retire(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id).filter(|connection| connection.is_idle()) else {
+            return;
+        };
+        let place = format!("{}/{}", connection.name(), connection.scope());
+        if self.connection_ids.get(&place) != Some(&id) {
+            self.connections.remove(&id);
+            self.timers.set(TimerKind::Connection(id), None);
+        }
+    }
+}
+
+/// Where the id of a set's open session is remembered.
+pub(super) fn session_key(key: &SetKey) -> String {
+    format!("session/{key}")
+}

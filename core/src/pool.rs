@@ -1,0 +1,533 @@
+//! One pool: a group, its scale set, its session, and the capacity between them.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aws::{AwsError, Group, Instance, LifecycleState};
+use crate::config::Config;
+use crate::connection::Caller;
+use crate::context::Context;
+use crate::github::answer::Answer;
+use crate::github::call::Call;
+use crate::github::error::CallError;
+use crate::github::message::{JobMessageKind, Message, Statistics};
+use crate::notice::{Decision, PoolFact, PoolId, Verdict};
+use crate::rng::Rng;
+use crate::scale_set::ScaleSetKeeper;
+use crate::scaler::{Changed, Scaler, Wanted};
+use crate::session::{Session, SessionEffect, SessionEvent};
+use crate::spec::{Fault, PoolSpec, SetKey, resolve, scale_out_only};
+use crate::time::{Duration, Instant};
+use crate::view::{PoolView, SessionView};
+
+/// How long the last target is held when statistics all zero come beside assigned jobs.
+const HOLD_TARGET: Duration = Duration::from_secs(60);
+/// How soon doubtful counts are read again.
+const RE_READ_SOON: Duration = Duration::from_secs(2);
+
+/// What a pool wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum PoolEffect {
+    /// Make this call on the pool's connection.
+    Call(Caller, Call),
+    /// Give up the session's poll.
+    CancelPoll,
+    /// Keep the id of the open session, or forget it.
+    Remember(Option<String>),
+    /// A secret is no longer needed.
+    Drop(crate::github::request::Slot),
+    /// A message was absorbed: capacity is to be set before anything else is done.
+    Absorbed,
+    /// A fact.
+    Note(PoolFact),
+}
+
+/// One pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pool {
+    pub(crate) id: PoolId,
+    pub(crate) group: Group,
+    pub(crate) verdict: Verdict,
+    pub(crate) spec: Option<PoolSpec>,
+    pub(crate) listed_in: u64,
+    pub(crate) missed: u32,
+    pub(crate) missed_since: Instant,
+    pub(crate) gone: bool,
+    /// Whether its group and the config in force were looked at together.
+    pub(crate) resolved_in: u64,
+    /// Capacity that the organization's wall leaves to this pool.
+    pub(crate) room: u32,
+    /// Its share in the organization's sum.
+    pub(crate) counted: u32,
+    /// What it is to become once its group is empty and its session closed.
+    pub(crate) retag: Option<PoolSpec>,
+    session: Session,
+    scale_set: ScaleSetKeeper,
+    scaler: Scaler,
+    statistics: Option<Statistics>,
+    held: Option<Held>,
+    stopping: bool,
+    messages: u64,
+    error: Option<String>,
+}
+
+/// A target that is held against statistics nobody believes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Held {
+    assigned: u32,
+    until: Instant,
+}
+
+/// What a describe asks of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// Nothing changed.
+    Unchanged,
+    /// The group may not be served.
+    Refused(Fault),
+    /// The group wants this pool.
+    Wants(PoolSpec),
+}
+
+impl Pool {
+    pub(crate) fn new(id: PoolId, group: Group, owner: &str) -> Self {
+        Self {
+            id,
+            group,
+            verdict: Verdict::Refused { problem: "it has not been looked at".into(), mend: "wait".into() },
+            spec: None,
+            listed_in: 0,
+            missed: 0,
+            missed_since: Instant::default(),
+            gone: false,
+            resolved_in: 0,
+            room: u32::MAX,
+            counted: 0,
+            retag: None,
+            session: Session::new(owner),
+            scale_set: ScaleSetKeeper::new(),
+            scaler: Scaler::default(),
+            statistics: None,
+            held: None,
+            stopping: false,
+            messages: 0,
+            error: None,
+        }
+    }
+
+    /// The set it is bound to.
+    pub(crate) fn key(&self) -> Option<&SetKey> {
+        self.spec.as_ref().map(|spec| &spec.key)
+    }
+
+    /// Whether a describe that shows nothing new means nothing.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.scaler.described_at().is_some() && !self.scaler.waits_for_describe()
+    }
+
+    pub(crate) const fn desired(&self) -> u32 {
+        self.scaler.desired()
+    }
+
+    /// Whether nothing of it is left open.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.session.is_closed() && (!self.gone || !self.deletes_set() || self.scale_set.is_deleted())
+    }
+
+    /// Takes in a describe; `asked_at` is when it was asked for.
+    pub(crate) fn described(
+        &mut self,
+        now: Instant,
+        asked_at: Instant,
+        group: Group,
+        config: &Config,
+        must_resolve: bool,
+        effects: &mut Vec<PoolEffect>,
+    ) -> Claim {
+        if self.scaler.described_at().is_some_and(|at| asked_at < at) {
+            return Claim::Unchanged;
+        }
+        let same_wishes = same_wishes(&self.group, &group) && self.scaler.described_at().is_some();
+        let member_left = !self.group.instances.is_empty() && member_left(&self.group, &group);
+        let boot_deadline = self.spec.as_ref().map_or(config.pool.boot_deadline, |spec| spec.boot_deadline);
+        let trust = config.defences.trust_own_writes;
+        let changed = self.scaler.described(now, asked_at, &group, member_left, trust, boot_deadline);
+        if let Some(Changed { from, to }) = changed.filter(|_| self.spec.is_some()) {
+            effects.push(PoolEffect::Note(PoolFact::DesiredChanged { from, to }));
+        }
+        self.group = group;
+        if same_wishes && !must_resolve {
+            return Claim::Unchanged;
+        }
+        match resolve(&self.group, config) {
+            Ok(spec) => Claim::Wants(spec),
+            Err(fault) => Claim::Refused(fault),
+        }
+    }
+
+    /// Whether it may become another pool now.
+    pub(crate) fn may_rebind(&self) -> bool {
+        self.spec.is_none() || (self.group.instances.is_empty() && self.session.is_closed())
+    }
+
+    /// The pool is to be this.
+    pub(crate) fn adopt(&mut self, spec: PoolSpec, effects: &mut Vec<PoolEffect>) {
+        if self.key() != Some(&spec.key) {
+            self.scale_set = ScaleSetKeeper::new();
+            self.statistics = None;
+            self.held = None;
+        }
+        self.retag = None;
+        self.spec = Some(spec);
+        let verdict = match scale_out_only(&self.group) {
+            Some(Fault { problem, mend }) => Verdict::ScaleOutOnly { problem, mend },
+            None => Verdict::Driven,
+        };
+        self.judge(verdict, effects);
+    }
+
+    /// The pool may not be served: a pool that was served drains.
+    pub(crate) fn refuse(&mut self, fault: Fault, effects: &mut Vec<PoolEffect>) {
+        let Fault { problem, mend } = fault;
+        let verdict = match self.spec {
+            Some(_) => Verdict::Draining { problem, mend },
+            None => Verdict::Refused { problem, mend },
+        };
+        self.judge(verdict, effects);
+    }
+
+    /// The tags ask for another set: that waits until the group is empty.
+    pub(crate) fn wait_for_retag(&mut self, spec: PoolSpec, effects: &mut Vec<PoolEffect>) {
+        if self.retag.is_none() {
+            effects.push(PoolEffect::Note(PoolFact::RetagWaits));
+        }
+        self.retag = Some(spec);
+        let problem = "its tags changed to another scale set while it has instances".to_string();
+        let mend = "wait until its instances are gone, or take the change back".to_string();
+        self.judge(Verdict::Draining { problem, mend }, effects);
+    }
+
+    fn judge(&mut self, verdict: Verdict, effects: &mut Vec<PoolEffect>) {
+        if self.verdict != verdict {
+            effects.push(PoolEffect::Note(PoolFact::Verdict(verdict.clone())));
+            self.verdict = verdict;
+        }
+    }
+
+    /// The daemon stops: nothing new is begun.
+    pub(crate) const fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// A call of the session, or about the scale set, ended.
+    pub(crate) fn called(
+        &mut self,
+        cx: &mut Context<'_>,
+        caller: Caller,
+        result: Result<Answer, CallError>,
+        config: &Config,
+        effects: &mut Vec<PoolEffect>,
+    ) {
+        match caller {
+            Caller::Session(_) => {
+                self.session_event(cx, SessionEvent::Called(result), config, effects);
+            }
+            Caller::Pool(_) | Caller::Operator => {
+                let Some(spec) = &self.spec else { return };
+                let learned = self.scale_set.answered(cx, spec, result);
+                effects.extend(learned.facts.into_iter().map(PoolEffect::Note));
+                self.error = learned.error;
+                if let Some(statistics) = learned.statistics {
+                    self.held = None;
+                    self.statistics = Some(statistics);
+                }
+            }
+        }
+    }
+
+    fn session_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        event: SessionEvent,
+        config: &Config,
+        effects: &mut Vec<PoolEffect>,
+    ) {
+        self.session.set_capacity(self.capacity());
+        let mut out = Vec::new();
+        self.session.handle(cx, event, &mut out);
+        for effect in out {
+            self.absorb(cx.now, effect, config, effects);
+        }
+    }
+
+    fn absorb(&mut self, now: Instant, effect: SessionEffect, config: &Config, effects: &mut Vec<PoolEffect>) {
+        let fact = match effect {
+            SessionEffect::Call(call) => {
+                return effects.push(PoolEffect::Call(Caller::Session(self.id), call));
+            }
+            SessionEffect::CancelPoll => return effects.push(PoolEffect::CancelPoll),
+            SessionEffect::Remember(session) => {
+                return effects.push(PoolEffect::Remember(Some(session)));
+            }
+            SessionEffect::Forget => return effects.push(PoolEffect::Remember(None)),
+            SessionEffect::Drop(slot) => return effects.push(PoolEffect::Drop(slot)),
+            SessionEffect::Opened { session, statistics } => {
+                self.scale_set.seen();
+                self.error = None;
+                match statistics {
+                    Some(_) => self.statistics = statistics,
+                    None => self.scale_set.re_read_soon(now),
+                }
+                effects.push(PoolEffect::Note(PoolFact::SessionOpened { session }));
+                return effects.push(PoolEffect::Absorbed);
+            }
+            SessionEffect::Message(message) => {
+                return self.absorb_message(now, message, config, effects);
+            }
+            SessionEffect::Redelivered(message) => PoolFact::Redelivered { message },
+            SessionEffect::Acquired { asked, got } => PoolFact::Acquired { asked, got },
+            SessionEffect::Standby(retry_in) => PoolFact::Standby { retry_in },
+            SessionEffect::ScaleSetMissing => {
+                return effects.extend(self.scale_set.missing(now).map(PoolEffect::Note));
+            }
+            SessionEffect::Lost(error) => {
+                self.error = Some(error.to_string());
+                PoolFact::SessionLost(error)
+            }
+            SessionEffect::Closed => PoolFact::SessionClosed,
+            SessionEffect::Failed { call, error, retry_in } => {
+                self.error = Some(alloc::format!("{}: {error}", call.as_str()));
+                PoolFact::CallFailed { call, error, retry_in }
+            }
+        };
+        effects.push(PoolEffect::Note(fact));
+    }
+
+    fn absorb_message(&mut self, now: Instant, message: Message, config: &Config, effects: &mut Vec<PoolEffect>) {
+        self.messages += 1;
+        self.error = None;
+        let assigned_now = message.jobs.iter().any(|job| job.kind == JobMessageKind::Assigned);
+        match message.statistics {
+            Some(statistics)
+                if statistics == Statistics::default() && assigned_now && config.defences.distrust_zero_statistics =>
+            {
+                let assigned = self.assigned(now).max(1);
+                self.held = Some(Held { assigned, until: now + HOLD_TARGET });
+                self.scale_set.re_read_soon(now + RE_READ_SOON);
+                effects.push(PoolEffect::Note(PoolFact::StatisticsDistrusted));
+            }
+            Some(statistics) => {
+                self.held = None;
+                self.statistics = Some(statistics);
+            }
+            None => self.scale_set.re_read_soon(now + RE_READ_SOON),
+        }
+        effects.push(PoolEffect::Absorbed);
+        let Message { id, jobs, unknown, .. } = message;
+        effects.push(PoolEffect::Note(PoolFact::Message { message: id, jobs, unknown }));
+    }
+
+    /// Compares what is observed with what is wanted, and asks GitHub for what is missing.
+    pub(crate) fn reconcile(
+        &mut self,
+        cx: &mut Context<'_>,
+        left: Option<String>,
+        config: &Config,
+        effects: &mut Vec<PoolEffect>,
+    ) {
+        if self.held.is_some_and(|held| cx.now >= held.until) {
+            self.held = None;
+        }
+        let wants_session = self.wants_session();
+        if !wants_session && !self.session.is_closed() {
+            self.session_event(cx, SessionEvent::Close, config, effects);
+        }
+        self.session_event(cx, SessionEvent::Tick, config, effects);
+        if self.gone && self.deletes_set() && self.session.is_closed() {
+            self.scale_set.delete();
+        }
+        if wants_session
+            && self.session.is_closed()
+            && let Some(scale_set) = self.scale_set.id()
+        {
+            self.session_event(cx, SessionEvent::Open { scale_set, left }, config, effects);
+        }
+        if let Some(spec) = &self.spec
+            && (wants_session || self.gone)
+            && !self.stopping
+        {
+            let call = self.scale_set.next(cx.now, spec, self.session.is_open());
+            effects.extend(call.map(|call| PoolEffect::Call(Caller::Pool(self.id), call)));
+        }
+        let wanted = self.wanted(cx.now);
+        self.scaler.watch_surplus(cx.now, &wanted);
+    }
+
+    fn wants_session(&self) -> bool {
+        let rebinds = self.retag.is_some() && self.group.instances.is_empty();
+        self.spec.is_some() && !self.gone && !self.stopping && !rebinds && self.scale_set_stands()
+    }
+
+    /// While a vanished set is looked for again, its session is given up.
+    fn scale_set_stands(&self) -> bool {
+        self.session.is_closed() || self.scale_set.id().is_some()
+    }
+
+    fn deletes_set(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.on_group_gone == crate::config::OnGroupGone::Delete)
+    }
+
+    /// What AWS is to be told now, if anything.
+    pub(crate) fn decide(&self, now: Instant) -> Option<Decision> {
+        if !self.session.is_open() || self.statistics.is_none() {
+            return None;
+        }
+        self.scaler.decide(now, &self.wanted(now))
+    }
+
+    pub(crate) fn writes(&mut self, decision: Decision) {
+        self.scaler.writes(decision);
+    }
+
+    pub(crate) fn wrote(&mut self, now: Instant, result: &Result<(), AwsError>, rng: &mut Rng) -> Option<PoolFact> {
+        let desired = self.scaler.desired();
+        match result {
+            Ok(()) => {
+                self.scaler.wrote(now);
+                None
+            }
+            Err(error) => {
+                self.scaler.refused(now, error, rng);
+                let error = error.clone();
+                self.error = Some(alloc::format!("SetDesiredCapacity({desired}): {error:?}"));
+                Some(PoolFact::ScalingFailed { desired, error })
+            }
+        }
+    }
+
+    /// Whether the group is to be described often.
+    pub(crate) fn in_motion(&self, now: Instant) -> bool {
+        self.session.is_open() && !self.gone && self.scaler.in_motion(&self.wanted(now))
+    }
+
+    pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let active = self.spec.is_some() && !self.stopping && !self.gone;
+        let keeper = if active || (self.gone && !self.stopping) { self.scale_set.poll_timeout() } else { None };
+        let keeper = keeper.filter(|at| *at > now || self.session.is_open() || self.scale_set.id().is_none());
+        let scaler = if self.session.is_open() { self.scaler.poll_timeout(now, &self.wanted(now)) } else { None };
+        let held = self.held.map(|held| held.until);
+        [self.session.poll_timeout(), keeper, scaler, held].into_iter().flatten().min()
+    }
+
+    fn assigned(&self, now: Instant) -> u32 {
+        let told = self.statistics.map_or(0, |statistics| statistics.assigned);
+        match self.held {
+            Some(held) if now < held.until => held.assigned.max(told),
+            Some(_) | None => told,
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.spec.as_ref().is_none_or(|spec| spec.paused) || matches!(self.verdict, Verdict::Draining { .. })
+    }
+
+    fn wanted(&self, now: Instant) -> Wanted {
+        let Some(spec) = &self.spec else { return Wanted::default() };
+        let may_raise = !self.is_paused() && matches!(self.verdict, Verdict::Driven | Verdict::ScaleOutOnly { .. });
+        let may_lower = !spec.paused && scale_out_only(&self.group).is_none();
+        Wanted {
+            assigned: self.assigned(now),
+            idle: spec.idle,
+            size_min: spec.size_min,
+            size_max: spec.size_max.min(self.room),
+            idle_grace: spec.idle_grace,
+            boot_deadline: spec.boot_deadline,
+            may_raise,
+            may_lower,
+        }
+    }
+
+    /// How many runners there can be: what GitHub is told.
+    fn capacity(&self) -> u32 {
+        if self.is_paused() {
+            return 0;
+        }
+        let Some(spec) = &self.spec else { return 0 };
+        let wanted = Wanted { size_max: spec.size_max.min(self.room), ..Wanted::default() };
+        self.scaler.bounds(&wanted).1
+    }
+
+    pub(crate) fn session_view(&self) -> SessionView {
+        self.session.view()
+    }
+
+    pub(crate) fn view(&self, now: Instant) -> PoolView {
+        let spec = self.spec.as_ref();
+        let wanted = self.wanted(now);
+        let (polled_at, polls) = self.session.polls();
+        let (group_min, group_max) = self.scaler.group_bounds();
+        let counts = self.scaler.counts();
+        PoolView {
+            id: self.id,
+            group: self.group.name.clone(),
+            arn: self.group.arn.clone(),
+            connection: spec.map(|s| s.key.connection.clone()).unwrap_or_default(),
+            scope: spec.map(|s| s.key.scope.to_string()).unwrap_or_default(),
+            runner_group: spec.map(|s| s.key.runner_group.clone()).unwrap_or_default(),
+            scale_set: spec.map(|s| s.key.name.clone()).unwrap_or_default(),
+            scale_set_id: self.scale_set.last_id(),
+            verdict: self.verdict.clone(),
+            paused: spec.is_some_and(|s| s.paused),
+            session: self.session.view(),
+            statistics: self.statistics,
+            group_min,
+            group_max,
+            size_min: wanted.size_min,
+            size_max: wanted.size_max,
+            desired: self.scaler.desired(),
+            target: self.scaler.target(&wanted),
+            in_service: counts.in_service,
+            pending: counts.pending,
+            described_at: self.scaler.described_at(),
+            polled_at,
+            polls,
+            messages: self.messages,
+            error: self.error.clone(),
+        }
+    }
+
+    /// Checks what must always hold.
+    pub(crate) fn check(&self) {
+        assert!(self.spec.is_some() || self.session.is_closed(), "a session belongs to a pool that is served");
+        assert!(
+            !self.session.is_open() || self.session.poll_timeout().is_some() || self.session.is_calling(),
+            "an open session has a call in flight or a timer"
+        );
+        assert!(
+            self.spec.is_some() || matches!(self.verdict, Verdict::Refused { .. }),
+            "a pool without a spec is refused"
+        );
+    }
+}
+
+/// Whether a describe shows the same wishes: all but instances and numbers.
+fn same_wishes(old: &Group, new: &Group) -> bool {
+    old.tags == new.tags
+        && old.suspended_processes == new.suspended_processes
+        && old.new_instances_protected == new.new_instances_protected
+        && old.weighted == new.weighted
+        && old.warm_pool == new.warm_pool
+        && old.name == new.name
+}
+
+/// Whether an instance that lived left by itself: then desired may have moved with it.
+fn member_left(old: &Group, new: &Group) -> bool {
+    let lives = |state: &LifecycleState| matches!(state, LifecycleState::Pending | LifecycleState::InService);
+    let stays = |(place, was): (usize, &Instance)| {
+        let same_place = new.instances.get(place).filter(|is| is.id == was.id);
+        same_place.or_else(|| new.instances.iter().find(|is| is.id == was.id)).is_some_and(|is| lives(&is.state))
+    };
+    !old.instances.iter().enumerate().filter(|(_, was)| lives(&was.state)).all(stays)
+}

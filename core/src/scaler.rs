@@ -1,0 +1,327 @@
+//! How many instances a group should desire, and when it may be told so.
+//!
+//! OUT raises desired capacity at once. LOWER takes it back after a grace, and only where that can pick no victim:
+//! while nothing is pending, and all that is in service is protected from scale-in.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aws::{AwsError, Group, LifecycleState};
+use crate::backoff::Backoff;
+use crate::notice::Decision;
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+
+/// How long our own write is trusted over a describe that says otherwise.
+const TRUST_OWN_WRITE: Duration = Duration::from_secs(30);
+/// Capacity is lowered only on a describe younger than this.
+const FRESH: Duration = Duration::from_secs(10);
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_CAP: Duration = Duration::from_secs(60);
+
+/// What GitHub and the operator want of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Jobs assigned to the set.
+    pub assigned: u32,
+    /// Runners that are to stand by.
+    pub idle: u32,
+    /// The least capacity.
+    pub size_min: u32,
+    /// The most capacity.
+    pub size_max: u32,
+    /// How long a surplus lasts before capacity is lowered.
+    pub idle_grace: Duration,
+    /// How long an instance may take to start.
+    pub boot_deadline: Duration,
+    /// Whether capacity may be raised.
+    pub may_raise: bool,
+    /// Whether capacity may be lowered.
+    pub may_lower: bool,
+}
+
+/// What a describe shows of a group's instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// In service.
+    pub in_service: u32,
+    /// Of those, not protected from scale-in.
+    pub unprotected: u32,
+    /// On their way into service.
+    pub pending: u32,
+    /// Cannot serve: unhealthy, or pending for too long.
+    pub unusable: u32,
+    /// On their way out.
+    pub terminating: u32,
+}
+
+/// What a group has been seen to be, what we wrote to it, and what is to be written next.
+///
+/// Getters: [`Self::desired`], [`Self::counts`], [`Self::bounds`], [`Self::poll_timeout`]; in: [`Self::described`],
+/// [`Self::wrote`], [`Self::refused`]; out: [`Self::decide`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scaler {
+    desired: u32,
+    group_min: u32,
+    group_max: u32,
+    counts: Counts,
+    described_at: Option<Instant>,
+    trusted_until: Option<Instant>,
+    wrote_at: Option<Instant>,
+    /// What desired was before the write in flight.
+    writing: Option<u32>,
+    doubtful_since: Option<Instant>,
+    surplus_since: Option<Instant>,
+    pending_since: BTreeMap<String, Instant>,
+    retry_at: Instant,
+    backoff: Backoff,
+}
+
+/// What a describe changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// What we took desired capacity to be.
+    pub from: u32,
+    /// What it is.
+    pub to: u32,
+}
+
+impl Default for Scaler {
+    fn default() -> Self {
+        Self {
+            desired: 0,
+            group_min: 0,
+            group_max: 0,
+            counts: Counts::default(),
+            described_at: None,
+            trusted_until: None,
+            wrote_at: None,
+            writing: None,
+            doubtful_since: None,
+            surplus_since: None,
+            pending_since: BTreeMap::new(),
+            retry_at: Instant::default(),
+            backoff: Backoff::new(RETRY_FIRST, RETRY_CAP),
+        }
+    }
+}
+
+impl Scaler {
+    /// Desired capacity, our own writes included.
+    #[must_use]
+    pub const fn desired(&self) -> u32 {
+        self.desired
+    }
+
+    /// `MinSize` and `MaxSize`.
+    #[must_use]
+    pub const fn group_bounds(&self) -> (u32, u32) {
+        (self.group_min, self.group_max)
+    }
+
+    /// What the last describe showed.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// When the group was last described.
+    #[must_use]
+    pub const fn described_at(&self) -> Option<Instant> {
+        self.described_at
+    }
+
+    /// The bounds of the target. The group's own bounds are stronger than ours, and `MinSize` is the strongest.
+    #[must_use]
+    pub fn bounds(&self, wanted: &Wanted) -> (u32, u32) {
+        let hi = wanted.size_max.min(self.group_max).max(self.group_min);
+        let lo = wanted.size_min.max(self.group_min).min(hi);
+        (lo, hi)
+    }
+
+    /// How many instances should be able to serve.
+    #[must_use]
+    pub fn target(&self, wanted: &Wanted) -> u32 {
+        let (lo, hi) = self.bounds(wanted);
+        wanted.assigned.saturating_add(wanted.idle).min(hi).max(lo)
+    }
+
+    /// Takes in a describe that was asked for at `asked_at`: what it changed, if anybody but us changed desired.
+    pub fn described(
+        &mut self,
+        now: Instant,
+        asked_at: Instant,
+        group: &Group,
+        member_left: bool,
+        trust_own_writes: bool,
+        boot_deadline: Duration,
+    ) -> Option<Changed> {
+        self.group_min = group.min_size;
+        self.group_max = group.max_size;
+        self.count(now, group, boot_deadline);
+        let first = self.described_at.is_none();
+        self.described_at = Some(asked_at);
+        if self.writing.is_some() || self.wrote_at.is_some_and(|at| asked_at < at) {
+            return None;
+        }
+        if self.doubtful_since.is_some_and(|since| asked_at >= since) {
+            self.doubtful_since = None;
+            self.trusted_until = None;
+        }
+        if group.desired == self.desired {
+            self.trusted_until = None;
+            return None;
+        }
+        if trust_own_writes && !member_left && self.trusted_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.trusted_until = None;
+        let from = core::mem::replace(&mut self.desired, group.desired);
+        (!first).then_some(Changed { from, to: group.desired })
+    }
+
+    /// What to write now, if anything; a decision to write counts as made only by [`Self::writes`].
+    #[must_use]
+    pub fn decide(&self, now: Instant, wanted: &Wanted) -> Option<Decision> {
+        let described_at = self.described_at?;
+        if self.writing.is_some() || self.doubtful_since.is_some() || now < self.retry_at {
+            return None;
+        }
+        let out = self.out(wanted);
+        if wanted.may_raise && self.desired < out && (wanted.may_lower || now.since(described_at) < FRESH) {
+            return Some(self.decision(wanted, out));
+        }
+        let since = self.surplus_since?;
+        let fresh = now.since(described_at) < FRESH;
+        if now.since(since) >= wanted.idle_grace && fresh && self.may_pick_no_victim() {
+            return Some(self.decision(wanted, self.out(wanted)));
+        }
+        None
+    }
+
+    /// Starts or ends the grace of a surplus, after anything changed.
+    pub fn watch_surplus(&mut self, now: Instant, wanted: &Wanted) {
+        if wanted.may_lower && self.described_at.is_some() && self.desired > self.out(wanted) {
+            self.surplus_since.get_or_insert(now);
+        } else {
+            self.surplus_since = None;
+        }
+    }
+
+    /// When [`Self::decide`] may say something new by the passage of time alone.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Instant, wanted: &Wanted) -> Option<Instant> {
+        if self.writing.is_some() || self.doubtful_since.is_some() {
+            return None;
+        }
+        let lower_at = self.surplus_since.map(|since| since + wanted.idle_grace);
+        let out_at = (wanted.may_raise && self.desired < self.out(wanted)).then_some(self.retry_at);
+        [lower_at, out_at].into_iter().flatten().map(|at| at.max(self.retry_at)).filter(|at| *at > now).min()
+    }
+
+    /// Whether the next describe may change what is done, even if it shows what the last one did.
+    #[must_use]
+    pub const fn waits_for_describe(&self) -> bool {
+        self.trusted_until.is_some() || self.doubtful_since.is_some() || self.surplus_since.is_some()
+    }
+
+    /// Whether the group changes, or is about to: then it is described often.
+    #[must_use]
+    pub fn in_motion(&self, wanted: &Wanted) -> bool {
+        self.described_at.is_none()
+            || self.writing.is_some()
+            || self.trusted_until.is_some()
+            || self.doubtful_since.is_some()
+            || wanted.assigned > 0
+            || self.counts.pending > 0
+            || self.counts.terminating > 0
+            || self.counts.in_service != self.desired
+            || self.desired != self.out(wanted)
+    }
+
+    /// A decision goes out to AWS.
+    pub fn writes(&mut self, decision: Decision) {
+        assert!(self.writing.is_none(), "one write at a time");
+        self.writing = Some(self.desired);
+        self.desired = decision.to;
+    }
+
+    /// AWS took the write.
+    pub fn wrote(&mut self, now: Instant) {
+        assert!(self.writing.take().is_some(), "a write ends once");
+        self.wrote_at = Some(now);
+        self.trusted_until = Some(now + TRUST_OWN_WRITE);
+        self.surplus_since = None;
+        self.backoff.reset();
+    }
+
+    /// AWS did not take the write, or nobody knows: then a newer describe decides what desired is.
+    pub fn refused(&mut self, now: Instant, error: &AwsError, rng: &mut Rng) {
+        let before = self.writing.take();
+        assert!(before.is_some(), "a write ends once");
+        self.trusted_until = None;
+        match error {
+            AwsError::Throttled | AwsError::Denied { .. } | AwsError::Contention => {
+                self.desired = before.unwrap_or(self.desired);
+            }
+            AwsError::Validation { .. } | AwsError::Misbehaved { .. } | AwsError::Transport { .. } => {
+                self.wrote_at = Some(now);
+                self.doubtful_since = Some(now);
+            }
+        }
+        self.retry_at = now + self.backoff.fail(rng, None);
+    }
+
+    /// Where OUT goes to, and LOWER stops.
+    fn out(&self, wanted: &Wanted) -> u32 {
+        self.target(wanted).saturating_add(self.counts.unusable).min(self.group_max.max(self.group_min))
+    }
+
+    const fn may_pick_no_victim(&self) -> bool {
+        self.counts.pending == 0 && self.counts.unprotected == 0
+    }
+
+    fn decision(&self, wanted: &Wanted, to: u32) -> Decision {
+        let (lo, hi) = self.bounds(wanted);
+        Decision {
+            from: self.desired,
+            to,
+            assigned: wanted.assigned,
+            idle: wanted.idle,
+            lo,
+            hi,
+            target: self.target(wanted),
+            unusable: self.counts.unusable,
+            in_service: self.counts.in_service,
+            pending: self.counts.pending,
+        }
+    }
+
+    fn count(&mut self, now: Instant, group: &Group, boot_deadline: Duration) {
+        let mut counts = Counts::default();
+        if !self.pending_since.is_empty() {
+            let pending =
+                |id: &String| group.instances.iter().any(|i| i.id == *id && i.state == LifecycleState::Pending);
+            self.pending_since.retain(|id, _| pending(id));
+        }
+        for instance in &group.instances {
+            match &instance.state {
+                LifecycleState::Pending => {
+                    counts.pending += 1;
+                    let since = *self.pending_since.entry(instance.id.clone()).or_insert(now);
+                    counts.unusable += u32::from(now.since(since) >= boot_deadline.times(2));
+                }
+                LifecycleState::InService => {
+                    counts.in_service += 1;
+                    counts.unprotected += u32::from(!instance.protected);
+                    counts.unusable += u32::from(!instance.healthy);
+                }
+                LifecycleState::Terminating => counts.terminating += 1,
+                LifecycleState::Other(_) => {}
+            }
+        }
+        self.counts = counts;
+    }
+}

@@ -1,0 +1,260 @@
+//! What an open session has in hand, and which call comes next.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backoff::Backoff;
+use crate::context::Context;
+use crate::github::answer::Queue;
+use crate::github::error::{CallError, CallErrorKind};
+use crate::github::message::{JobMessageKind, Message, Statistics};
+use crate::github::request::CallKind;
+use crate::time::{Duration, Instant};
+
+/// A poll that ends sooner with nothing to say is not repeated at once: a broken peer must not make us spin.
+const SHORTEST_QUIET_POLL: Duration = Duration::from_secs(1);
+const QUIET_FIRST: Duration = Duration::from_millis(500);
+const QUIET_CAP: Duration = Duration::from_secs(30);
+/// Jobs that wait to be acquired are listed at most this often.
+const LIST_EVERY: Duration = Duration::from_secs(10);
+/// After the list could not be had.
+const LIST_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// No session is refreshed ahead of time sooner than this after it got its token.
+const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(30);
+
+/// The call in flight, or the wait before the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Stage {
+    Polling,
+    Listing,
+    Acquiring,
+    Acknowledging,
+    Refreshing,
+    Resting { until: Instant },
+}
+
+impl Stage {
+    pub(super) const fn call(self) -> CallKind {
+        match self {
+            Self::Polling | Self::Resting { .. } => CallKind::Poll,
+            Self::Listing => CallKind::AcquirableJobs,
+            Self::Acquiring => CallKind::Acquire,
+            Self::Acknowledging => CallKind::Acknowledge,
+            Self::Refreshing => CallKind::RefreshSession,
+        }
+    }
+}
+
+/// What a failed call means for the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The next call can be made at once: the failure was an answer too, or the token is to be refreshed.
+    GoOn,
+    /// The same again after a wait.
+    Retry,
+    /// The session is gone.
+    Lost,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Open {
+    pub(super) id: String,
+    pub(super) queue: Queue,
+    pub(super) last_message: u64,
+    pub(super) stage: Stage,
+    pub(super) opened_at: Instant,
+    pub(super) tries: Backoff,
+    in_hand: Option<u64>,
+    offers: Vec<u64>,
+    asked: Vec<u64>,
+    statistics: Statistics,
+    acquired_since: u32,
+    refresh_at: Option<Instant>,
+    token_refused: bool,
+    token_fresh: bool,
+    polling_since: Instant,
+    quiet: Backoff,
+    rest_until: Instant,
+    list_at: Instant,
+}
+
+impl Open {
+    pub(super) fn new(
+        now: Instant,
+        id: String,
+        queue: Queue,
+        lifetime_s: Option<u64>,
+        statistics: Option<Statistics>,
+    ) -> Self {
+        Self {
+            id,
+            queue,
+            last_message: 0,
+            stage: Stage::Resting { until: now },
+            opened_at: now,
+            tries: Backoff::new(super::RETRY_FIRST, super::RETRY_CAP),
+            in_hand: None,
+            offers: Vec::new(),
+            asked: Vec::new(),
+            statistics: statistics.unwrap_or_default(),
+            acquired_since: 0,
+            refresh_at: refresh_at(now, lifetime_s),
+            token_refused: false,
+            token_fresh: false,
+            polling_since: now,
+            quiet: Backoff::new(QUIET_FIRST, QUIET_CAP),
+            rest_until: now,
+            list_at: now,
+        }
+    }
+
+    pub(super) const fn poll_timeout(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Resting { until } => Some(until),
+            Stage::Polling | Stage::Listing | Stage::Acquiring | Stage::Acknowledging | Stage::Refreshing => None,
+        }
+    }
+
+    pub(super) const fn is_polling(&self) -> bool {
+        matches!(self.stage, Stage::Polling)
+    }
+
+    pub(super) const fn is_at_rest(&self) -> bool {
+        matches!(self.stage, Stage::Resting { .. })
+    }
+
+    /// The message that waits to be acknowledged.
+    pub(super) const fn in_hand(&self) -> Option<u64> {
+        self.in_hand
+    }
+
+    /// The request ids of the acquire in flight.
+    pub(super) fn asked(&self) -> &[u64] {
+        &self.asked
+    }
+
+    /// Chooses the next call, given how many runners there can be.
+    pub(super) fn next(&mut self, now: Instant, capacity: u32) -> Stage {
+        let room = capacity
+            .saturating_sub(self.statistics.assigned)
+            .saturating_sub(self.statistics.acquired)
+            .saturating_sub(self.acquired_since);
+        let room_slots = usize::try_from(room).unwrap_or(usize::MAX);
+        self.stage = if now < self.rest_until {
+            Stage::Resting { until: self.rest_until }
+        } else if self.token_refused || self.refresh_at.is_some_and(|at| now >= at) {
+            Stage::Refreshing
+        } else if !self.offers.is_empty() && room > 0 {
+            self.asked = self.offers.iter().copied().take(room_slots).collect();
+            Stage::Acquiring
+        } else if self.in_hand.is_some() {
+            Stage::Acknowledging
+        } else if self.statistics.available > 0 && room > 0 && now >= self.list_at {
+            self.list_at = now + LIST_EVERY;
+            Stage::Listing
+        } else {
+            self.polling_since = now;
+            Stage::Polling
+        };
+        self.stage
+    }
+
+    pub(super) fn heard(&mut self, message: &Message) {
+        self.quiet.reset();
+        self.last_message = message.id;
+        self.in_hand = Some(message.id);
+        if let Some(statistics) = message.statistics {
+            self.statistics = statistics;
+            self.acquired_since = 0;
+        }
+        let available = message.jobs.iter().filter(|job| job.kind == JobMessageKind::Available);
+        self.offers = available.map(|job| job.job.request_id).filter(|id| *id != 0).collect();
+    }
+
+    pub(super) fn heard_nothing(&mut self, cx: &mut Context<'_>) {
+        if cx.now.since(self.polling_since) < SHORTEST_QUIET_POLL {
+            self.rest_until = cx.now + self.quiet.fail(cx.rng, None);
+        } else {
+            self.quiet.reset();
+        }
+    }
+
+    pub(super) fn heard_again(&mut self, cx: &mut Context<'_>, message: u64) {
+        self.in_hand = Some(message);
+        self.rest_until = cx.now + self.quiet.fail(cx.rng, None);
+    }
+
+    pub(super) fn listed(&mut self, request_ids: Vec<u64>) {
+        self.offers = request_ids;
+    }
+
+    /// The acquire ended: what was offered was acquired, refused, or is left for lack of room.
+    pub(super) fn acquired(&mut self, got: u32) {
+        self.acquired_since = self.acquired_since.saturating_add(got);
+        self.offers.clear();
+        self.asked.clear();
+    }
+
+    pub(super) const fn acknowledged(&mut self) {
+        self.in_hand = None;
+    }
+
+    /// Takes the new token; the old one is returned.
+    pub(super) fn refreshed(&mut self, now: Instant, queue: Queue, lifetime_s: Option<u64>) -> Queue {
+        self.token_refused = false;
+        self.token_fresh = true;
+        self.refresh_at = refresh_at(now, lifetime_s);
+        core::mem::replace(&mut self.queue, queue)
+    }
+
+    /// A call other than a refresh went well: its token is good.
+    pub(super) fn succeeded(&mut self) {
+        self.tries.reset();
+        if self.stage != Stage::Refreshing {
+            self.token_fresh = false;
+        }
+    }
+
+    pub(super) const fn rest(&mut self, until: Instant) {
+        self.rest_until = until;
+        self.stage = Stage::Resting { until };
+    }
+
+    pub(super) fn failed(&mut self, now: Instant, error: &CallError) -> Verdict {
+        use CallErrorKind as Kind;
+        let uses_queue_token = matches!(self.stage, Stage::Polling | Stage::Acquiring | Stage::Acknowledging);
+        if error.status == Some(401) && uses_queue_token {
+            self.token_refused = true;
+            return if self.token_fresh { Verdict::Lost } else { Verdict::GoOn };
+        }
+        match (self.stage, error.kind) {
+            (Stage::Listing, _) => {
+                self.list_at = now + LIST_AGAIN_AFTER;
+                Verdict::GoOn
+            }
+            (_, Kind::ScaleSetNotFound) => Verdict::Lost,
+            (Stage::Acquiring, Kind::NotFound | Kind::Refused | Kind::Conflict) => {
+                self.acquired(0);
+                Verdict::GoOn
+            }
+            (Stage::Acknowledging, Kind::NotFound) => {
+                self.acknowledged();
+                Verdict::GoOn
+            }
+            (Stage::Refreshing, Kind::NotFound | Kind::Refused | Kind::Conflict | Kind::SessionConflict)
+            | (Stage::Polling, Kind::NotFound | Kind::Conflict | Kind::SessionConflict) => Verdict::Lost,
+            (
+                Stage::Polling | Stage::Acquiring | Stage::Acknowledging | Stage::Refreshing | Stage::Resting { .. },
+                _,
+            ) => Verdict::Retry,
+        }
+    }
+}
+
+/// A token is renewed at four fifths of its life; one of unknown life when it is refused.
+fn refresh_at(now: Instant, lifetime_s: Option<u64>) -> Option<Instant> {
+    let early = Duration::from_millis(lifetime_s?.saturating_mul(800));
+    Some(now + early.max(REFRESH_AT_MOST_EVERY))
+}
