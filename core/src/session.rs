@@ -231,7 +231,7 @@ impl Session {
             SessionEvent::Open { scale_set, left } => self.open(scale_set, left, effects),
             SessionEvent::Close => self.close(effects),
             SessionEvent::Called(result) => self.called(cx, result, effects),
-            SessionEvent::Tick => self.tick(cx, effects),
+            SessionEvent::Tick => self.tick(cx.now, effects),
         }
     }
 
@@ -298,14 +298,14 @@ impl Session {
         }
     }
 
-    fn tick(&mut self, cx: &mut Context<'_>, effects: &mut Vec<SessionEffect>) {
-        if self.poll_timeout().is_none_or(|at| cx.now < at) {
+    fn tick(&mut self, now: Instant, effects: &mut Vec<SessionEffect>) {
+        if self.poll_timeout().is_none_or(|at| now < at) {
             return;
         }
         match core::mem::replace(&mut self.state, State::Closed) {
             State::Waiting { .. } => self.begin(effects),
             State::RetryClosing { .. } => self.delete(effects),
-            State::Open(open) => self.resume(cx.now, open, effects),
+            State::Open(open) => self.resume(now, open, effects),
             resting @ (State::Closed | State::Deleting | State::Creating | State::Closing) => {
                 self.state = resting;
             }
@@ -336,20 +336,20 @@ impl Session {
                 self.left = Some(session.id);
                 self.create_failed(cx, misbehaved(200, "a session without a queue"), effects);
             }
-            Ok(Answer::Session(session)) => self.opened(cx, session, effects),
+            Ok(Answer::Session(session)) => self.opened(cx.now, session, effects),
             Ok(_) => self.create_failed(cx, misbehaved(200, "no session"), effects),
             Err(error) => self.create_failed(cx, error, effects),
         }
     }
 
-    fn opened(&mut self, cx: &mut Context<'_>, session: OpenedSession, effects: &mut Vec<SessionEffect>) {
+    fn opened(&mut self, now: Instant, session: OpenedSession, effects: &mut Vec<SessionEffect>) {
         self.standby.reset();
         self.left = Some(session.id.clone());
         effects.push(SessionEffect::Remember(session.id.clone()));
         let statistics = session.statistics;
-        let open = Open::new(cx.now, session.id.clone(), session.queue, session.lifetime_s, statistics);
+        let open = Open::new(now, session.id.clone(), session.queue, session.lifetime_s, statistics);
         effects.push(SessionEffect::Opened { session: session.id, statistics });
-        self.resume(cx.now, open, effects);
+        self.resume(now, open, effects);
     }
 
     fn create_failed(&mut self, cx: &mut Context<'_>, error: CallError, effects: &mut Vec<SessionEffect>) {
@@ -379,7 +379,7 @@ impl Session {
             | CallErrorKind::RunnerNotFound
             | CallErrorKind::Refused
             | CallErrorKind::Cancelled => {
-                effects.push(SessionEffect::Failed { call: CallKind::CreateSession, error, retry_in })
+                effects.push(SessionEffect::Failed { call: CallKind::CreateSession, error, retry_in });
             }
         }
         self.state = State::Waiting { until: cx.now + retry_in, standby };

@@ -1,1 +1,14 @@
-//! poolkeeper.
+//! What every poolkeeper daemon needs and no runtime gives: config, vault, journal files, state directory, status
+//! server, metrics and notice text. There is no HTTP client, no TLS and no async in here.
+
+pub mod config;
+pub mod driver;
+pub mod journal;
+pub mod logging;
+pub mod notice_text;
+pub mod state;
+pub mod status;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;
+pub mod vault;

@@ -156,7 +156,7 @@ impl Peer {
             }
             CallKind::Acknowledge | CallKind::DeleteSession => Reply { status: 204, ..text("") },
             CallKind::ScaleSet => text(&format!(r#"{{"id":{last},"name":"again","statistics":{{}}}}"#)),
-            other => panic!("nobody asked for {other:?}"),
+            _ => panic!("nobody asked for {call:?}"),
         })
     }
 
