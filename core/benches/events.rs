@@ -4,6 +4,7 @@
 //! `cargo bench -p poolkeeper-core`
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::as_conversions, reason = "figures for people")]
+#![expect(clippy::disallowed_types, reason = "a benchmark reads the clock")]
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

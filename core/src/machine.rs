@@ -208,8 +208,8 @@ impl Machine {
 
     fn check_pool(&self, pool: &Pool) {
         pool.check();
-        if let Some(key) = pool.key() {
-            assert_eq!(self.by_set.get(&key.text()), Some(&pool.id), "a scale set has one pool: {}", pool.group.name);
+        if let Some(spec) = &pool.spec {
+            assert_eq!(self.by_set.get(&spec.set), Some(&pool.id), "a scale set has one pool: {}", pool.group.name);
         }
     }
 

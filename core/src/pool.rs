@@ -13,6 +13,7 @@ use crate::github::answer::Answer;
 use crate::github::call::Call;
 use crate::github::error::CallError;
 use crate::github::message::{JobMessageKind, Message, Statistics};
+use crate::machine::ConnectionId;
 use crate::notice::{Decision, PoolFact, PoolId, Verdict};
 use crate::rng::Rng;
 use crate::scale_set::ScaleSetKeeper;
@@ -59,6 +60,8 @@ pub(crate) struct Pool {
     pub(crate) resolved_in: u64,
     /// Capacity that the organization's wall leaves to this pool.
     pub(crate) room: u32,
+    /// The connection its calls go through, once it made one.
+    pub(crate) connection: Option<ConnectionId>,
     /// Its share in the organization's sum.
     pub(crate) counted: u32,
     /// What it is to become once its group is empty and its session closed.
@@ -104,6 +107,7 @@ impl Pool {
             gone: false,
             resolved_in: 0,
             room: u32::MAX,
+            connection: None,
             counted: 0,
             retag: None,
             session: Session::new(owner),
@@ -129,6 +133,11 @@ impl Pool {
 
     pub(crate) const fn desired(&self) -> u32 {
         self.scaler.desired()
+    }
+
+    /// Whether a session may be asked for in the next reconcile.
+    pub(crate) const fn may_open(&self) -> bool {
+        self.session.is_closed()
     }
 
     /// Whether nothing of it is left open.

@@ -27,13 +27,6 @@ pub(crate) struct SetKey {
     pub(crate) name: String,
 }
 
-impl SetKey {
-    /// The key as one word.
-    pub(crate) fn text(&self) -> String {
-        self.to_string()
-    }
-}
-
 impl fmt::Display for SetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}/{}", self.connection, self.scope, self.runner_group, self.name)
@@ -44,6 +37,8 @@ impl fmt::Display for SetKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PoolSpec {
     pub(crate) key: SetKey,
+    /// The key as one word.
+    pub(crate) set: String,
     pub(crate) org: String,
     pub(crate) labels: Vec<String>,
     pub(crate) size_min: u32,
@@ -103,10 +98,12 @@ pub(crate) fn resolve(group: &Group, config: &Config) -> Result<PoolSpec, Fault>
     check_name("name", &name)?;
     let (size_min, size_max) = sizes(&asked, config)?;
     refuse_what_cannot_be_driven(group)?;
+    let key = SetKey { connection, scope, runner_group: runner_group.to_ascii_lowercase(), name: name.clone() };
     let labels = asked.labels.clone().filter(|l| !l.is_empty()).unwrap_or_else(|| config.pool.labels.clone());
     Ok(PoolSpec {
-        labels: if labels.is_empty() { [name.clone()].into() } else { labels },
-        key: SetKey { connection, scope, runner_group: runner_group.to_ascii_lowercase(), name },
+        labels: if labels.is_empty() { [name].into() } else { labels },
+        set: key.to_string(),
+        key,
         max_runners: walls.and_then(|w| w.max_runners),
         org,
         size_min,

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::event::Effect;
 use crate::notice::{Notice, PoolFact, PoolId};
 use crate::pool::{Claim, PoolEffect};
-use crate::spec::{Fault, PoolSpec, SetKey, resolve};
+use crate::spec::{Fault, PoolSpec, resolve};
 
 impl Machine {
     /// Carries out what a describe made of a pool.
@@ -28,7 +28,7 @@ impl Machine {
         if !bound && !pool.may_rebind() {
             return self.pool_effects(id, effects, |pool, out| pool.wait_for_retag(spec, out));
         }
-        if !bound && let Some(holder) = self.holder(&spec.key, &pool.group.arn) {
+        if !bound && let Some(holder) = self.holder(&spec, &pool.group.arn) {
             let fault = Fault {
                 problem: format!("scale set \"{}\" already belongs to group \"{holder}\"", spec.key.name),
                 mend: "give one of the two another runs-on-pool".to_string(),
@@ -38,18 +38,18 @@ impl Machine {
         if !bound {
             self.unbind(id, effects);
             let arn = self.pools.get(&id).map(|pool| pool.group.arn.clone());
-            self.by_set.insert(spec.key.text(), id);
-            self.remember(binding_key(&spec.key), arn, effects);
+            self.by_set.insert(spec.set.clone(), id);
+            self.remember(binding_key(&spec), arn, effects);
         }
         self.pool_effects(id, effects, |pool, out| pool.adopt(spec, out));
     }
 
     /// The other group that a set belongs to: the one that is bound, or was when the daemon last lived.
-    fn holder(&self, key: &SetKey, arn: &str) -> Option<String> {
-        if let Some(pool) = self.by_set.get(&key.text()).and_then(|id| self.pools.get(id)) {
+    fn holder(&self, spec: &PoolSpec, arn: &str) -> Option<String> {
+        if let Some(pool) = self.by_set.get(&spec.set).and_then(|id| self.pools.get(id)) {
             return Some(pool.group.name.clone());
         }
-        let remembered = self.memory.get(&binding_key(key)).filter(|bound| *bound != arn)?;
+        let remembered = self.memory.get(&binding_key(spec)).filter(|bound| *bound != arn)?;
         if self.discovery.is_complete() {
             return None;
         }
@@ -80,9 +80,12 @@ impl Machine {
     }
 
     fn unbind(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
-        let Some(key) = self.pools.get(&id).and_then(|pool| pool.key().cloned()) else { return };
-        self.by_set.remove(&key.text());
-        self.remember(binding_key(&key), None, effects);
+        let Some(pool) = self.pools.get_mut(&id) else { return };
+        pool.connection = None;
+        let Some(spec) = &pool.spec else { return };
+        self.by_set.remove(&spec.set);
+        let binding = binding_key(spec);
+        self.remember(binding, None, effects);
         self.discovery.resolve_all();
     }
 
@@ -92,8 +95,8 @@ impl Machine {
         self.unbind(id, effects);
         self.leave_wall(id);
         let Some(pool) = self.pools.remove(&id) else { return };
-        if let Some(key) = pool.key() {
-            self.remember(session_key(key), None, effects);
+        if let Some(spec) = &pool.spec {
+            self.remember(session_key(spec), None, effects);
         }
         effects.push(Effect::Note(notice(&pool.group.name, PoolFact::Gone)));
         self.by_arn.remove(&pool.group.arn);
@@ -120,6 +123,7 @@ impl Machine {
         let ids: Vec<_> = self.pools.keys().copied().collect();
         for id in ids {
             let Some(pool) = self.pools.get_mut(&id) else { continue };
+            pool.connection = None;
             pool.resolved_in = self.discovery.generation();
             let claim = match resolve(&pool.group, &self.config) {
                 Ok(spec) => Claim::Wants(spec),
@@ -159,6 +163,6 @@ fn same_service(before: &crate::config::ConnectionConfig, now: &crate::config::C
     before.url == now.url && before.credential == now.credential && before.force_ghes == now.force_ghes
 }
 
-fn binding_key(key: &SetKey) -> String {
-    format!("binding/{key}")
+fn binding_key(spec: &PoolSpec) -> String {
+    format!("binding/{}", spec.set)
 }

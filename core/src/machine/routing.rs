@@ -12,7 +12,7 @@ use crate::github::reply::{Reply, TransportError};
 use crate::github::request::RequestId;
 use crate::notice::{Notice, PoolId};
 use crate::pool::{Pool, PoolEffect};
-use crate::spec::SetKey;
+use crate::spec::PoolSpec;
 
 /// The most connections that are fed in one step.
 const FEED_AT_ONCE: usize = 8;
@@ -92,8 +92,10 @@ impl Machine {
     }
 
     pub(super) fn reconcile(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
-        let left = match self.pools.get(&id).and_then(Pool::key) {
-            Some(key) if self.config.defences.delete_remembered_sessions => self.memory.get(&session_key(key)).cloned(),
+        let left = match self.pools.get(&id).filter(|pool| pool.may_open()).and_then(|pool| pool.spec.as_ref()) {
+            Some(spec) if self.config.defences.delete_remembered_sessions => {
+                self.memory.get(&session_key(spec)).cloned()
+            }
             Some(_) | None => None,
         };
         self.pool_step(id, effects, |pool, cx, config, out| pool.reconcile(cx, left, config, out));
@@ -131,7 +133,7 @@ impl Machine {
                 }
             }
             PoolEffect::Remember(value) => {
-                if let Some(key) = self.pools.get(&id).and_then(Pool::key).map(session_key) {
+                if let Some(key) = self.pools.get(&id).and_then(|pool| pool.spec.as_ref()).map(session_key) {
                     self.remember(key, value, effects);
                 }
             }
@@ -160,18 +162,27 @@ impl Machine {
 
     /// The connection a pool's calls go through; made when the first pool of its scope needs it.
     fn connection_of(&mut self, id: PoolId) -> Option<ConnectionId> {
-        let key = self.pools.get(&id)?.key()?;
-        let place = format!("{}/{}", key.connection, key.scope);
-        if let Some(id) = self.connection_ids.get(&place) {
-            return Some(*id);
+        let pool = self.pools.get_mut(&id)?;
+        if pool.connection.is_some() {
+            return pool.connection;
         }
-        let settings = self.config.connections.get(&key.connection)?;
-        let connection = Connection::new(&key.connection, settings, key.scope.clone(), &self.config.build).ok()?;
-        self.next_connection += 1;
-        let id = ConnectionId(self.next_connection);
-        self.connections.insert(id, connection);
-        self.connection_ids.insert(place, id);
-        Some(id)
+        let key = pool.key()?;
+        let place = format!("{}/{}", key.connection, key.scope);
+        let connection = match self.connection_ids.get(&place) {
+            Some(connection) => *connection,
+            None => {
+                let settings = self.config.connections.get(&key.connection)?;
+                let scope = key.scope.clone();
+                let connection = Connection::new(&key.connection, settings, scope, &self.config.build).ok()?;
+                self.next_connection += 1;
+                let connection_id = ConnectionId(self.next_connection);
+                self.connections.insert(connection_id, connection);
+                self.connection_ids.insert(place, connection_id);
+                connection_id
+            }
+        };
+        pool.connection = Some(connection);
+        Some(connection)
     }
 
     /// Forgets a connection that the config replaced, once nothing of it is in flight.
@@ -188,6 +199,6 @@ impl Machine {
 }
 
 /// Where the id of a set's open session is remembered.
-pub(super) fn session_key(key: &SetKey) -> String {
-    format!("session/{key}")
+pub(super) fn session_key(spec: &PoolSpec) -> String {
+    format!("session/{}", spec.set)
 }
