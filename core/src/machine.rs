@@ -61,6 +61,7 @@ pub struct Machine {
     pools: BTreeMap<PoolId, Pool>,
     next_pool: u32,
     by_arn: BTreeMap<String, PoolId>,
+    by_name: BTreeMap<String, PoolId>,
     by_set: BTreeMap<String, PoolId>,
     desired_by_org: BTreeMap<String, u32>,
     moving: BTreeSet<PoolId>,
@@ -123,6 +124,7 @@ impl Machine {
             pools: BTreeMap::new(),
             next_pool: 0,
             by_arn: BTreeMap::new(),
+            by_name: BTreeMap::new(),
             by_set: BTreeMap::new(),
             desired_by_org: BTreeMap::new(),
             moving: BTreeSet::new(),
@@ -198,19 +200,17 @@ impl Machine {
     /// When one does not hold: that is a bug of this crate.
     pub fn check(&self) {
         for pool in self.pools.values() {
-            self.check_pool(pool);
+            pool.check();
+            if let Some(spec) = &pool.spec {
+                assert_eq!(self.by_set.get(&spec.set), Some(&pool.id), "a set has one pool: {}", pool.group.name);
+            }
+            assert_eq!(self.by_arn.get(&pool.group.arn), Some(&pool.id), "a group has one pool: {}", pool.group.name);
         }
         for connection in self.connections.values() {
             connection.check();
         }
         assert_eq!(self.pools.len(), self.by_arn.len(), "each pool has one group");
-    }
-
-    fn check_pool(&self, pool: &Pool) {
-        pool.check();
-        if let Some(spec) = &pool.spec {
-            assert_eq!(self.by_set.get(&spec.set), Some(&pool.id), "a scale set has one pool: {}", pool.group.name);
-        }
+        assert!(self.by_set.len() <= self.pools.len(), "each set that is taken is some pool's");
     }
 
     fn absorb(&mut self, event: Event, effects: &mut Vec<Effect>) {
@@ -293,7 +293,7 @@ impl Machine {
         self.share_wall(id);
         self.reconcile(id, effects);
         let Some(pool) = self.pools.get(&id) else { return };
-        self.check_pool(pool);
+        pool.check();
         if pool.is_closed() {
             if let Some(stopping) = &mut self.stopping {
                 stopping.open.remove(&id);

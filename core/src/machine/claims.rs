@@ -100,6 +100,9 @@ impl Machine {
         }
         effects.push(Effect::Note(notice(&pool.group.name, PoolFact::Gone)));
         self.by_arn.remove(&pool.group.arn);
+        if self.by_name.get(&pool.group.name) == Some(&id) {
+            self.by_name.remove(&pool.group.name);
+        }
         self.set_moving(id, false);
         self.timers.set(TimerKind::Pool(id), None);
         if let Some(stopping) = &mut self.stopping {

@@ -252,8 +252,8 @@ impl Machine {
     }
 
     fn observe(&mut self, group: Group, asked_at: Instant, listing: Option<u64>, effects: &mut Vec<Effect>) {
-        let id = match self.by_arn.get(&group.arn) {
-            Some(id) => *id,
+        let id = match self.pool_of(&group) {
+            Some(id) => id,
             None if listing.is_none() || self.pools.len() >= MOST_POOLS || self.stopping.is_some() => {
                 return;
             }
@@ -280,10 +280,20 @@ impl Machine {
         }
     }
 
+    /// Names are short and ARNs begin alike: the name finds the pool, and the ARN proves it.
+    fn pool_of(&self, group: &Group) -> Option<PoolId> {
+        let named = self.by_name.get(&group.name).and_then(|id| self.pools.get(id));
+        match named.filter(|pool| pool.group.arn == group.arn) {
+            Some(pool) => Some(pool.id),
+            None => self.by_arn.get(&group.arn).copied(),
+        }
+    }
+
     fn add_pool(&mut self, group: Group) -> PoolId {
         self.next_pool += 1;
         let id = PoolId(self.next_pool);
         self.by_arn.insert(group.arn.clone(), id);
+        self.by_name.insert(group.name.clone(), id);
         self.pools.insert(id, Pool::new(id, group, &self.config.owner));
         id
     }

@@ -156,7 +156,14 @@ impl Peer {
             }
             CallKind::Acknowledge | CallKind::DeleteSession => Reply { status: 204, ..text("") },
             CallKind::ScaleSet => text(&format!(r#"{{"id":{last},"name":"again","statistics":{{}}}}"#)),
-            _ => panic!("nobody asked for {call:?}"),
+            CallKind::Installation
+            | CallKind::ScaleSets
+            | CallKind::UpdateScaleSet
+            | CallKind::DeleteScaleSet
+            | CallKind::RefreshSession
+            | CallKind::Acquire
+            | CallKind::AcquirableJobs
+            | CallKind::JitConfig => panic!("nobody asked for {call:?}"),
         })
     }
 
