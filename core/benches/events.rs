@@ -15,7 +15,6 @@ use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::reply::{Body, Bytes, Reply, ReplyHeaders};
 
 #[path = "../tests/main_job/peer.rs"]
-#[expect(dead_code, reason = "the tests use the rest")]
 mod peer;
 
 use peer::{Peer, config, github_event, message};
@@ -120,15 +119,15 @@ impl Bench {
             self.machine.handle(now, event, &mut self.effects);
             self.spent += start.elapsed();
             for effect in self.effects.drain(..) {
-                match effect {
-                    Effect::Aws { call: AwsCall::SetDesiredCapacity { .. }, .. } => {
-                        self.writes.push_back(effect);
-                    }
-                    Effect::Aws { call: AwsCall::DescribeGroups { .. }, .. } => {
-                        self.describes.push_back(effect);
-                    }
+                match &effect {
+                    Effect::Aws { call: AwsCall::SetDesiredCapacity { .. }, .. } => self.writes.push_back(effect),
+                    Effect::Aws { call: AwsCall::DescribeGroups { .. }, .. } => self.describes.push_back(effect),
                     Effect::Note(_) => {}
-                    other => events.extend(self.peer.answer(other)),
+                    Effect::GitHub { .. }
+                    | Effect::Cancel { .. }
+                    | Effect::Remember { .. }
+                    | Effect::Drop(_)
+                    | Effect::Exit(_) => events.extend(self.peer.answer(effect)),
                 }
             }
         }
