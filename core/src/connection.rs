@@ -461,3 +461,6 @@ impl UserAgent {
         Header { name: HeaderName::UserAgent, value }
     }
 }
+
+#[cfg(test)]
+mod tests;

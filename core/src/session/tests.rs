@@ -1,0 +1,258 @@
+//! One session against scripted answers.
+
+use alloc::vec;
+
+use super::*;
+use crate::context::RequestIds;
+use crate::github::answer::Queue;
+use crate::github::message::{Job, JobMessage, JobMessageKind};
+use crate::github::request::RequestId;
+use crate::limiter::{GITHUB, Limiter};
+use crate::rng::Rng;
+
+struct Script {
+    session: Session,
+    now_ms: u64,
+    rng: Rng,
+    ids: RequestIds,
+    limiter: Limiter,
+}
+
+impl Script {
+    fn new() -> Self {
+        let mut session = Session::new("host");
+        session.set_capacity(5);
+        Self { session, now_ms: 1000, rng: Rng::new(3), ids: RequestIds::default(), limiter: Limiter::new(GITHUB) }
+    }
+
+    fn handle(&mut self, event: SessionEvent) -> Vec<SessionEffect> {
+        let now = Instant::from_millis(self.now_ms);
+        let mut cx = Context { now, rng: &mut self.rng, ids: &mut self.ids, limiter: &mut self.limiter };
+        let mut effects = Vec::new();
+        self.session.handle(&mut cx, event, &mut effects);
+        effects
+    }
+
+    fn answer(&mut self, answer: Answer) -> Vec<SessionEffect> {
+        self.handle(SessionEvent::Called(Ok(answer)))
+    }
+
+    fn fail(&mut self, kind: CallErrorKind, status: u16) -> Vec<SessionEffect> {
+        self.handle(SessionEvent::Called(Err(CallError { kind, ..misbehaved(status, "scripted") })))
+    }
+
+    /// Waits for the timer, and ticks.
+    fn wait(&mut self) -> Vec<SessionEffect> {
+        self.now_ms = self.session.poll_timeout().expect("a timer").as_millis();
+        self.handle(SessionEvent::Tick)
+    }
+
+    /// A session that polls, with the given counts.
+    fn open(statistics: Statistics) -> Self {
+        let mut script = Self::new();
+        script.handle(SessionEvent::Open { scale_set: 9, left: None });
+        script.answer(session(1, Some(statistics)));
+        script
+    }
+}
+
+fn session(slot: u64, statistics: Option<Statistics>) -> Answer {
+    let queue = Queue { url: "https://q/9?k=1".into(), token: Slot(RequestId(slot)) };
+    Answer::Session(OpenedSession { id: "s-1".into(), queue, lifetime_s: Some(3600), statistics })
+}
+
+fn message(id: u64, offers: &[u64], statistics: Statistics) -> Answer {
+    let offer = |request_id: &u64| JobMessage {
+        kind: JobMessageKind::Available,
+        job: Job { request_id: *request_id, ..Job::default() },
+        ..JobMessage::default()
+    };
+    let jobs = offers.iter().map(offer).collect();
+    Answer::Message(Some(Message { id, statistics: Some(statistics), jobs, unknown: 0 }))
+}
+
+fn call(effects: &[SessionEffect]) -> Option<&Call> {
+    effects.iter().find_map(|effect| if let SessionEffect::Call(call) = effect { Some(call) } else { None })
+}
+
+fn called(effects: &[SessionEffect]) -> Option<CallKind> {
+    call(effects).map(Call::kind)
+}
+
+#[test]
+fn a_left_session_is_deleted_before_a_new_one_is_asked_for() {
+    let mut script = Script::new();
+    let effects = script.handle(SessionEvent::Open { scale_set: 9, left: Some("old".into()) });
+    assert_eq!(effects, [SessionEffect::Call(Call::DeleteSession { scale_set: 9, session: "old".into() })]);
+    let effects = script.fail(CallErrorKind::NotFound, 404);
+    assert_eq!(effects.first(), Some(&SessionEffect::Forget));
+    assert_eq!(called(&effects), Some(CallKind::CreateSession));
+}
+
+#[test]
+fn an_opened_session_is_remembered_tells_its_counts_and_polls() {
+    let mut script = Script::new();
+    script.handle(SessionEvent::Open { scale_set: 9, left: None });
+    let counts = Statistics { assigned: 2, ..Statistics::default() };
+    let effects = script.answer(session(1, Some(counts)));
+    assert_eq!(effects[0], SessionEffect::Remember("s-1".into()));
+    assert_eq!(effects[1], SessionEffect::Opened { session: "s-1".into(), statistics: Some(counts) });
+    assert_eq!(called(&effects), Some(CallKind::Poll));
+    assert!(script.session.is_open());
+}
+
+#[test]
+fn a_conflict_is_waited_out_for_ever() {
+    let mut script = Script::new();
+    script.handle(SessionEvent::Open { scale_set: 9, left: None });
+    for _ in 0..50 {
+        let effects = script.fail(CallErrorKind::SessionConflict, 409);
+        assert!(matches!(effects[..], [SessionEffect::Standby(wait)] if wait <= STANDBY_CAP), "{effects:?}");
+        assert_eq!(script.session.view(), SessionView::Standby);
+        assert_eq!(called(&script.wait()), Some(CallKind::CreateSession));
+    }
+    assert_eq!(called(&script.answer(session(1, None))), Some(CallKind::Poll));
+}
+
+#[test]
+fn a_message_is_told_before_it_is_acknowledged_and_polling_goes_on_behind_it() {
+    let mut script = Script::open(Statistics::default());
+    let effects = script.answer(message(7, &[], Statistics::default()));
+    assert!(matches!(effects[0], SessionEffect::Message(_)));
+    assert!(matches!(call(&effects), Some(Call::Acknowledge { message: 7, .. })));
+    let effects = script.answer(Answer::Done);
+    assert!(matches!(call(&effects), Some(Call::Poll { last_message: 7, .. })));
+}
+
+#[test]
+fn offers_are_acquired_up_to_the_room_before_the_message_is_acknowledged() {
+    let mut script = Script::open(Statistics::default());
+    let counts = Statistics { assigned: 2, acquired: 1, available: 4, ..Statistics::default() };
+    let effects = script.answer(message(1, &[10, 11, 12, 13], counts));
+    assert!(matches!(call(&effects), Some(Call::Acquire { request_ids, .. }) if *request_ids == [10, 11]));
+    let effects = script.answer(Answer::Acquired(vec![10]));
+    assert_eq!(effects[0], SessionEffect::Acquired { asked: 2, got: 1 });
+    assert_eq!(called(&effects), Some(CallKind::Acknowledge));
+}
+
+#[test]
+fn waiting_jobs_are_listed_and_acquired_once_in_a_while() {
+    let mut script = Script::new();
+    script.handle(SessionEvent::Open { scale_set: 9, left: None });
+    let counts = Statistics { available: 3, ..Statistics::default() };
+    assert_eq!(called(&script.answer(session(1, Some(counts)))), Some(CallKind::AcquirableJobs));
+    let effects = script.answer(Answer::AcquirableJobs(vec![4, 5]));
+    assert!(matches!(call(&effects), Some(Call::Acquire { request_ids, .. }) if *request_ids == [4, 5]));
+    assert_eq!(called(&script.answer(Answer::Acquired(vec![4, 5]))), Some(CallKind::Poll));
+}
+
+#[test]
+fn a_refused_acquire_does_not_hold_the_message_back() {
+    let mut script = Script::open(Statistics::default());
+    script.answer(message(1, &[10], Statistics::default()));
+    assert_eq!(called(&script.fail(CallErrorKind::Refused, 400)), Some(CallKind::Acknowledge));
+}
+
+#[test]
+fn an_acquire_that_may_succeed_later_is_tried_again_before_the_acknowledge() {
+    let mut script = Script::open(Statistics::default());
+    script.answer(message(1, &[10], Statistics::default()));
+    let effects = script.fail(CallErrorKind::ServerError, 503);
+    assert_eq!(called(&effects), None);
+    assert_eq!(called(&script.wait()), Some(CallKind::Acquire));
+}
+
+#[test]
+fn an_ended_token_is_refreshed_and_the_same_call_made_again() {
+    let mut script = Script::open(Statistics::default());
+    script.answer(message(3, &[], Statistics::default()));
+    assert_eq!(called(&script.fail(CallErrorKind::Denied, 401)), Some(CallKind::RefreshSession));
+    let effects = script.answer(session(2, None));
+    assert_eq!(effects[0], SessionEffect::Drop(Slot(RequestId(1))));
+    assert!(matches!(call(&effects), Some(Call::Acknowledge { message: 3, .. })));
+}
+
+#[test]
+fn a_fresh_token_that_is_refused_too_means_that_the_session_is_lost() {
+    let mut script = Script::open(Statistics::default());
+    script.fail(CallErrorKind::Denied, 401);
+    script.answer(session(2, None));
+    let effects = script.fail(CallErrorKind::Denied, 401);
+    assert!(matches!(effects[0], SessionEffect::Lost(_)), "{effects:?}");
+    assert!(!script.session.is_open());
+    assert_eq!(called(&script.wait()), Some(CallKind::DeleteSession));
+}
+
+#[test]
+fn a_session_is_refreshed_before_its_token_ends() {
+    let mut script = Script::open(Statistics::default());
+    script.now_ms += 2_880_000;
+    assert_eq!(called(&script.answer(Answer::Message(None))), Some(CallKind::RefreshSession));
+}
+
+#[test]
+fn an_evicted_session_is_replaced_and_messages_begin_again() {
+    let mut script = Script::open(Statistics::default());
+    script.answer(message(8, &[], Statistics::default()));
+    script.answer(Answer::Done);
+    script.now_ms += LASTING.as_millis();
+    let effects = script.fail(CallErrorKind::NotFound, 404);
+    assert!(matches!(effects[0], SessionEffect::Lost(_)));
+    assert_eq!(called(&effects), Some(CallKind::DeleteSession));
+    assert_eq!(called(&script.fail(CallErrorKind::NotFound, 404)), Some(CallKind::CreateSession));
+    assert!(matches!(call(&script.answer(session(4, None))), Some(Call::Poll { last_message: 0, .. })));
+}
+
+#[test]
+fn polls_that_end_at_once_are_slowed_down() {
+    let mut script = Script::open(Statistics::default());
+    let mut polls = 0;
+    while script.now_ms < 61_000 {
+        let effects = script.answer(Answer::Message(None));
+        polls += 1;
+        if called(&effects).is_none() {
+            script.wait();
+        }
+    }
+    assert!(polls < 12, "{polls} polls in a minute");
+}
+
+#[test]
+fn a_redelivered_message_is_acknowledged_and_changes_nothing() {
+    let mut script = Script::open(Statistics::default());
+    script.answer(message(2, &[], Statistics::default()));
+    script.answer(Answer::Done);
+    let effects = script.answer(message(2, &[5], Statistics::default()));
+    assert_eq!(effects, [SessionEffect::Redelivered(2)]);
+    assert!(matches!(call(&script.wait()), Some(Call::Acknowledge { message: 2, .. })));
+}
+
+#[test]
+fn closing_while_a_message_is_in_hand_acknowledges_it_first() {
+    let mut script = Script::open(Statistics::default());
+    script.answer(message(2, &[], Statistics::default()));
+    assert_eq!(script.handle(SessionEvent::Close), []);
+    assert_eq!(called(&script.answer(Answer::Done)), Some(CallKind::DeleteSession));
+    let effects = script.answer(Answer::Done);
+    assert_eq!(effects, [SessionEffect::Forget, SessionEffect::Closed]);
+    assert!(script.session.is_closed());
+}
+
+#[test]
+fn closing_while_polling_gives_the_poll_up() {
+    let mut script = Script::open(Statistics::default());
+    assert_eq!(script.handle(SessionEvent::Close), [SessionEffect::CancelPoll]);
+    let effects = script.fail(CallErrorKind::Cancelled, 0);
+    assert_eq!(called(&effects), Some(CallKind::DeleteSession));
+}
+
+#[test]
+fn a_session_without_a_queue_is_deleted_and_asked_for_again() {
+    let mut script = Script::new();
+    script.handle(SessionEvent::Open { scale_set: 9, left: None });
+    let Answer::Session(mut empty) = session(1, None) else { panic!("a session") };
+    empty.queue.url.clear();
+    let effects = script.answer(Answer::Session(empty));
+    assert!(effects.contains(&SessionEffect::Remember("s-1".into())));
+    assert_eq!(called(&script.wait()), Some(CallKind::DeleteSession));
+}
