@@ -20,7 +20,7 @@ pub struct HttpRequest {
 pub struct HttpResponse {
     /// The status code.
     pub status: u16,
-    /// Headers beside `Content-Length` and `Date`.
+    /// Headers beside `Content-Length`; names in lower case. GitHub's have a `date`, by the model's clock.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
@@ -37,4 +37,22 @@ pub enum Served {
     Reply(HttpResponse),
     /// It is held, as a long poll is: `advance` hands out the reply when there is one.
     Held(Ticket),
+    /// The connection is closed without a reply.
+    Close,
+    /// The reply's head promises the whole body, half of it follows, then the connection is closed.
+    CutShort(HttpResponse),
+}
+
+impl HttpRequest {
+    /// The first header of that name, which is in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Path and query, apart.
+    #[must_use]
+    pub fn path_and_query(&self) -> (&str, &str) {
+        self.target.split_once('?').unwrap_or((&self.target, ""))
+    }
 }

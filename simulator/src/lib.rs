@@ -3,4 +3,11 @@
 //! The models own no clock, socket or thread: a request and the time go in, a reply comes out. The same models serve
 //! tests under virtual time and, behind real HTTP, the sandbox.
 
+pub mod aws;
+pub mod github;
 pub mod http;
+pub mod runners;
+pub mod sandbox;
+pub mod simulation;
+pub mod workload;
+pub mod world;

@@ -1,0 +1,74 @@
+//! The command line.
+
+mod diff;
+mod replay;
+mod serve;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+#[derive(Debug, Parser)]
+#[command(name = "poolkeeper-sim", version, about = "poolkeeper's sandbox and replays")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve GitHub's scale set service and AWS Auto Scaling on loopback, for any client
+    #[command(after_help = "Example:\n  poolkeeper-sim serve --workload --jobs 200 --write-config /tmp/sandbox")]
+    Serve(serve::Options),
+    /// Replay a daemon's journal and compare every effect
+    #[command(after_help = "Example:\n  poolkeeper-sim replay /var/lib/poolkeeper/journal")]
+    Replay(replay::Options),
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+enum Failure {
+    /// The request itself was wrong.
+    Usage(String),
+    /// It was tried and failed.
+    Failed(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) | Self::Failed(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(format!("cannot write the output: {error}"))
+    }
+}
+
+/// Runs the command and says how it ended.
+pub(crate) fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Serve(options) => serve::run(&options),
+        Command::Replay(options) => replay::run(&options, &mut io::stdout().lock()),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            // Nobody listens to standard error any more when this fails.
+            drop(writeln!(io::stderr().lock(), "poolkeeper-sim: {failure}"));
+            match failure {
+                Failure::Usage(_) => ExitCode::from(USAGE),
+                Failure::Failed(_) => ExitCode::from(FAILED),
+            }
+        }
+    }
+}

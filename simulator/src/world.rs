@@ -1,0 +1,369 @@
+//! GitHub, AWS, the runners between them and the demand on them, under one clock.
+
+pub mod fault;
+pub mod ledger;
+mod life;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply};
+use poolkeeper_core::rng::Rng;
+use poolkeeper_core::time::{Instant, Now};
+use serde::Serialize;
+
+use crate::aws::{self, Aws, AwsConfig, GroupSpec};
+use crate::github::{Call, GitHub, GitHubConfig, JobId, QueueFull, SetKey, SetState};
+use crate::http::{HttpRequest, HttpResponse, Served, Ticket};
+use crate::runners::{Agents, RunnersConfig};
+use crate::workload::{JobPlan, Workload, WorkloadConfig};
+pub use fault::{Fault, FaultAction};
+use fault::{Faults, Verdict};
+pub use ledger::{JobRecord, Ledger, PoolCounts, Totals};
+use life::Timer;
+
+/// Tickets of hung calls count down from here: those of polls count up.
+const LAST_TICKET: u64 = u64::MAX;
+
+/// What a world is made of.
+#[derive(Clone, Debug, Default)]
+pub struct WorldConfig {
+    /// GitHub.
+    pub github: GitHubConfig,
+    /// AWS.
+    pub aws: AwsConfig,
+    /// The groups there are from the start.
+    pub groups: Vec<GroupSpec>,
+    /// The runners.
+    pub runners: RunnersConfig,
+}
+
+/// What the world's clocks say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorldNow {
+    /// In milliseconds.
+    pub now: Now,
+    /// The monotonic clock in microseconds, for latencies.
+    pub us: u64,
+}
+
+impl WorldNow {
+    /// A moment of virtual time, which has no finer grain than milliseconds.
+    #[must_use]
+    pub const fn virtual_time(now: Now) -> Self {
+        Self { now, us: now.mono.as_millis().saturating_mul(1000) }
+    }
+}
+
+/// GitHub, AWS, runners and demand.
+#[derive(Debug)]
+pub struct World {
+    github: GitHub,
+    aws: Aws,
+    runners: RunnersConfig,
+    agents: Agents,
+    workloads: Vec<Workload>,
+    timers: BTreeSet<(Instant, Timer)>,
+    faults: Faults,
+    /// Faults that wait for the end of a held poll.
+    bent: BTreeMap<Ticket, FaultAction>,
+    ledger: Ledger,
+    /// The group that serves each set.
+    servants: BTreeMap<SetKey, String>,
+    servants_known: bool,
+    rng: Rng,
+    seed: u64,
+    hung: u64,
+    at: WorldNow,
+}
+
+/// A world at a glance.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorldState {
+    /// Scale sets.
+    pub sets: Vec<SetState>,
+    /// Groups.
+    pub groups: Vec<GroupState>,
+    /// What was counted.
+    pub totals: Totals,
+}
+
+/// One group as it truly is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupState {
+    /// Its name.
+    pub name: String,
+    /// The scale set its tags name.
+    pub set: Option<SetKey>,
+    /// `MinSize`.
+    pub min_size: u32,
+    /// `MaxSize`.
+    pub max_size: u32,
+    /// `DesiredCapacity`.
+    pub desired: u32,
+    /// Instances `InService`.
+    pub in_service: usize,
+    /// Instances on their way there.
+    pub pending: usize,
+}
+
+impl World {
+    /// A world at its beginning. The seed decides everything that chance decides.
+    ///
+    /// Groups that AWS would refuse are left out.
+    #[must_use]
+    pub fn new(config: WorldConfig, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut aws = Aws::new(config.aws, rng.next());
+        for group in config.groups {
+            // A group that the model refuses simply does not exist, as in AWS.
+            drop(aws.create_group(Now::default(), group));
+        }
+        Self {
+            github: GitHub::new(config.github, rng.next()),
+            aws,
+            runners: config.runners,
+            agents: Agents::default(),
+            workloads: Vec::new(),
+            timers: BTreeSet::new(),
+            faults: Faults::default(),
+            bent: BTreeMap::new(),
+            ledger: Ledger::default(),
+            servants: BTreeMap::new(),
+            servants_known: false,
+            rng,
+            seed,
+            hung: 0,
+            at: WorldNow::default(),
+        }
+    }
+
+    /// One request to GitHub.
+    pub fn github(&mut self, at: WorldNow, request: HttpRequest) -> Served {
+        self.settle(at);
+        let call = Call::of(&request);
+        self.ledger.count_call("github", call.as_str());
+        let fault = self.faults.hit(call.as_str(), "github");
+        let verdict = fault.map_or(Verdict::Carry(None), |fault| fault.before(false));
+        match verdict {
+            Verdict::Answer(reply) => Served::Reply(reply),
+            Verdict::Hang => Served::Held(self.hang()),
+            Verdict::Close => Served::Close,
+            Verdict::Carry(fault) => {
+                let served = self.github.serve(at.now, &request);
+                self.bend(served, fault)
+            }
+        }
+    }
+
+    /// One request to AWS.
+    pub fn aws(&mut self, at: WorldNow, request: HttpRequest) -> Served {
+        self.settle(at);
+        let action = aws::query::action_name(&request).unwrap_or_else(|| "unknown".to_owned());
+        self.ledger.count_call("aws", &action);
+        if !action.starts_with("Describe") && action != "SetDesiredCapacity" {
+            self.servants_known = false;
+        }
+        let fault = self.faults.hit(&action, "aws");
+        match fault.map_or(Verdict::Carry(None), |fault| fault.before(true)) {
+            Verdict::Answer(reply) => Served::Reply(reply),
+            Verdict::Hang => Served::Held(self.hang()),
+            Verdict::Close => Served::Close,
+            Verdict::Carry(fault) => {
+                let reply = aws::query::serve(&mut self.aws, at.now, &request);
+                self.settle(at);
+                self.bend(Served::Reply(reply), fault)
+            }
+        }
+    }
+
+    /// One of the core's calls to AWS, in memory.
+    ///
+    /// # Errors
+    /// As AWS refuses, or as a fault has it.
+    pub fn aws_call(&mut self, at: WorldNow, call: &AwsCall) -> Result<AwsReply, AwsError> {
+        self.settle(at);
+        let action = match call {
+            AwsCall::DescribeGroups { .. } => "DescribeAutoScalingGroups",
+            AwsCall::SetDesiredCapacity { .. } => "SetDesiredCapacity",
+        };
+        self.ledger.count_call("aws", action);
+        let fault = self.faults.hit(action, "aws");
+        let verdict = fault.map_or(Verdict::Carry(None), |fault| fault.before(true));
+        if let Some(error) = fault::as_aws_error(&verdict) {
+            return Err(error);
+        }
+        let result = self.aws.call(at.now, call);
+        self.settle(at);
+        match verdict {
+            Verdict::Carry(Some(_)) => Err(AwsError::Transport { message: "the reply was lost".to_owned() }),
+            Verdict::Carry(None) | Verdict::Answer(_) | Verdict::Hang | Verdict::Close => result,
+        }
+    }
+
+    /// Brings the world to `at` and hands out the replies of held requests that became ready.
+    pub fn advance(&mut self, at: WorldNow) -> Vec<(Ticket, HttpResponse)> {
+        self.settle(at);
+        let mut replies = self.github.advance(at.now);
+        // What expired may have made facts, and what was said may be news to held polls.
+        while self.digest() {
+            replies.append(&mut self.github.advance(at.now));
+        }
+        if !self.bent.is_empty() {
+            for (ticket, reply) in &mut replies {
+                let Some(fault) = self.bent.remove(ticket) else { continue };
+                if let Served::Reply(bent) = fault.bend(std::mem::take(reply)) {
+                    *reply = bent;
+                }
+            }
+        }
+        replies
+    }
+
+    /// When [`World::advance`] next has something to do; the past when it has something to do now.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Instant> {
+        let own = self.timers.first().map(|(at, _)| *at);
+        let jobs = self.workloads.iter().filter_map(Workload::next_at).min();
+        [own, jobs, self.github.next_wakeup(), self.aws.next_wakeup()].into_iter().flatten().min()
+    }
+
+    /// The client of a held request is gone.
+    pub fn cancel(&mut self, ticket: Ticket) {
+        self.bent.remove(&ticket);
+        self.github.cancel(ticket);
+    }
+
+    /// A workflow asks for a runner of a scale set, which need not exist yet.
+    ///
+    /// # Errors
+    /// When too many jobs have not ended.
+    pub fn queue_job(&mut self, at: WorldNow, key: &SetKey, plan: JobPlan) -> Result<JobId, QueueFull> {
+        self.settle(at);
+        let job = self.start_job(key, plan)?;
+        self.digest();
+        Ok(job)
+    }
+
+    /// Somebody calls a job off; false when it has ended already.
+    pub fn cancel_job(&mut self, at: WorldNow, job: JobId) -> bool {
+        self.settle(at);
+        let canceled = self.github.cancel_job(job);
+        self.digest();
+        canceled
+    }
+
+    /// Lets demand begin now.
+    pub fn start_workload(&mut self, at: WorldNow, config: WorkloadConfig) {
+        self.settle(at);
+        let seed = self.rng.next();
+        self.workloads.push(Workload::new(config, seed, at.now.mono));
+        self.settle(at);
+    }
+
+    /// Whether every workload has made all its jobs, and every job has ended.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.workloads.iter().all(|w| w.next_at().is_none()) && self.github.open_jobs() == 0
+    }
+
+    /// Whether a poll is held for each of the sets.
+    #[must_use]
+    pub fn is_listened_to(&self, sets: &[SetKey]) -> bool {
+        sets.iter().all(|key| self.github.set(key).is_some_and(|set| set.polls > 0))
+    }
+
+    /// Breaks the next calls of a kind; false when too many faults wait already.
+    pub fn inject(&mut self, fault: Fault) -> bool {
+        self.faults.add(fault)
+    }
+
+    /// Forgets the faults that have not yet hit.
+    pub fn heal(&mut self) {
+        self.faults.clear();
+    }
+
+    /// How many calls faults have hit.
+    #[must_use]
+    pub const fn fault_hits(&self) -> u64 {
+        self.faults.hits
+    }
+
+    /// Ends a set's session, as an eviction does; false when there is none.
+    pub fn end_session(&mut self, at: WorldNow, key: &SetKey) -> bool {
+        self.settle(at);
+        self.github.end_session(key)
+    }
+
+    /// Deletes a scale set, as GitHub's retention does; false when there is none.
+    pub fn retire_set(&mut self, at: WorldNow, key: &SetKey) -> bool {
+        self.settle(at);
+        let retired = self.github.retire_set(key);
+        self.digest();
+        retired
+    }
+
+    /// Ends every token of GitHub at once.
+    pub fn expire_tokens(&mut self, at: WorldNow) {
+        self.settle(at);
+        self.github.expire_tokens();
+    }
+
+    /// The model of GitHub.
+    #[must_use]
+    pub const fn github_model(&self) -> &GitHub {
+        &self.github
+    }
+
+    /// The model of AWS.
+    #[must_use]
+    pub const fn aws_model(&self) -> &Aws {
+        &self.aws
+    }
+
+    /// The model of AWS, to change it behind everybody's back.
+    pub const fn aws_model_mut(&mut self) -> &mut Aws {
+        self.servants_known = false;
+        &mut self.aws
+    }
+
+    /// What was counted and measured.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The samples of message-to-capacity latency since the last time, in microseconds.
+    pub fn take_latencies_us(&mut self) -> Vec<u64> {
+        self.ledger.take_latencies()
+    }
+
+    /// The seed the world was made with.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn hang(&mut self) -> Ticket {
+        self.hung += 1;
+        Ticket(LAST_TICKET - self.hung)
+    }
+
+    fn bend(&mut self, served: Served, fault: Option<FaultAction>) -> Served {
+        let Some(fault) = fault else { return served };
+        match served {
+            Served::Reply(reply) => fault.bend(reply),
+            Served::Held(ticket) if fault.keeps_the_reply() => {
+                self.bent.insert(ticket, fault);
+                Served::Held(ticket)
+            }
+            Served::Held(ticket) => {
+                self.github.cancel(ticket);
+                Served::Close
+            }
+            Served::Close | Served::CutShort(_) => served,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Faults: what goes wrong with the next calls of a kind.
+
+use std::collections::BTreeMap;
+
+use poolkeeper_core::aws::AwsError;
+use serde::{Deserialize, Serialize};
+
+use crate::aws::query;
+use crate::http::{HttpResponse, Served};
+
+/// The body of [`FaultAction::Big`].
+const BIG_BODY: usize = 10 * 1024 * 1024;
+const BOM: &[u8] = b"\xef\xbb\xbf";
+const HTML: &[u8] = b"<!DOCTYPE html><html><body><h1>Unicorn!</h1></body></html>";
+/// The most faults that wait at once.
+const MAX_FAULTS: usize = 1000;
+
+/// What goes wrong, with which calls, how often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The call: a name of [`Call`](crate::github::Call) such as `poll`, an AWS action such as `SetDesiredCapacity`,
+    /// `github` for every call to GitHub, or `aws` for every call to AWS.
+    pub call: String,
+    /// How many calls it hits.
+    pub times: u32,
+    /// What happens to them.
+    pub action: FaultAction,
+}
+
+/// What happens to a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultAction {
+    /// It is refused: a JSON or text body for GitHub; for AWS the body is the error's code.
+    Status {
+        /// The status code.
+        code: u16,
+        /// The body.
+        #[serde(default)]
+        body: String,
+        /// More headers; names in lower case.
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+    },
+    /// A 200 with nothing in it; the call is not carried out.
+    EmptyOk,
+    /// A 200 with a web page in it; the call is not carried out.
+    Html,
+    /// The call is carried out; its reply is complete HTTP with half of the body.
+    Truncated,
+    /// The call is carried out; its reply begins with a byte order mark.
+    Bom,
+    /// The call is carried out; the message in its reply has a type nobody knows.
+    UnknownMessageType,
+    /// The call is carried out; the statistics in its reply are all zero.
+    ZeroStatistics,
+    /// A 200 of 10 MB; the call is not carried out.
+    Big,
+    /// No reply comes, ever; the call is not carried out.
+    Hang,
+    /// The connection is closed at once; the call is not carried out.
+    Close,
+    /// The call is carried out; the connection is closed without a reply.
+    LoseReply,
+    /// The call is carried out; the connection is closed in the middle of the reply.
+    CutShort,
+}
+
+/// Faults that wait for their calls.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Faults {
+    waiting: Vec<Fault>,
+    pub(super) hits: u64,
+}
+
+/// What a fault makes of a call before it is carried out.
+pub(super) enum Verdict {
+    /// Carry it out, then let [`FaultAction::bend`] have the reply.
+    Carry(Option<FaultAction>),
+    /// Answer this, and carry nothing out.
+    Answer(HttpResponse),
+    Hang,
+    Close,
+}
+
+impl Faults {
+    /// Adds a fault; false when too many wait already.
+    pub(super) fn add(&mut self, fault: Fault) -> bool {
+        let room = self.waiting.len() < MAX_FAULTS;
+        if room {
+            self.waiting.push(fault);
+        }
+        room
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// The fault that hits this call, if any; each hit uses one up.
+    pub(super) fn hit(&mut self, call: &str, peer: &str) -> Option<FaultAction> {
+        let at = self.waiting.iter().position(|f| f.call == call || f.call == peer)?;
+        let fault = self.waiting.get_mut(at)?;
+        let action = fault.action.clone();
+        fault.times = fault.times.saturating_sub(1);
+        if fault.times == 0 {
+            self.waiting.remove(at);
+        }
+        self.hits += 1;
+        Some(action)
+    }
+}
+
+impl FaultAction {
+    pub(super) fn before(self, aws: bool) -> Verdict {
+        match self {
+            Self::Status { code, body, headers } => Verdict::Answer(refusal(code, &body, headers, aws)),
+            Self::EmptyOk => Verdict::Answer(HttpResponse { status: 200, ..HttpResponse::default() }),
+            Self::Html => Verdict::Answer(page(HTML.to_vec())),
+            Self::Big => Verdict::Answer(page(vec![b' '; BIG_BODY])),
+            Self::Hang => Verdict::Hang,
+            Self::Close => Verdict::Close,
+            Self::Truncated
+            | Self::Bom
+            | Self::UnknownMessageType
+            | Self::ZeroStatistics
+            | Self::LoseReply
+            | Self::CutShort => Verdict::Carry(Some(self)),
+        }
+    }
+
+    /// What a fault makes of the reply of a call that was carried out.
+    pub(super) fn bend(&self, mut reply: HttpResponse) -> Served {
+        match self {
+            Self::Truncated => reply.body.truncate(reply.body.len() / 2),
+            Self::Bom => reply.body = [BOM, &reply.body].concat(),
+            Self::UnknownMessageType => set_field(&mut reply.body, "messageType", "Unheard".into()),
+            Self::ZeroStatistics => zero_statistics(&mut reply.body),
+            Self::LoseReply => return Served::Close,
+            Self::CutShort => return Served::CutShort(reply),
+            Self::Status { .. } | Self::EmptyOk | Self::Html | Self::Big | Self::Hang | Self::Close => {}
+        }
+        Served::Reply(reply)
+    }
+
+    /// Whether the bent reply can be handed out when a held poll ends.
+    pub(super) const fn keeps_the_reply(&self) -> bool {
+        !matches!(self, Self::LoseReply | Self::CutShort)
+    }
+}
+
+/// How the core's AWS client would see a reply, or the lack of one.
+pub(super) fn as_aws_error(verdict: &Verdict) -> Option<AwsError> {
+    let message = "a fault".to_owned();
+    match verdict {
+        Verdict::Carry(_) => None,
+        Verdict::Answer(reply) => {
+            let body = String::from_utf8_lossy(&reply.body);
+            Some(match reply.status {
+                200 => AwsError::Misbehaved { message },
+                429 => AwsError::Throttled,
+                _ if body.contains("Throttling") => AwsError::Throttled,
+                _ if body.contains("ResourceContention") => AwsError::Contention,
+                400 => AwsError::Validation { message },
+                401 | 403 => AwsError::Denied { message },
+                _ => AwsError::Misbehaved { message },
+            })
+        }
+        Verdict::Hang | Verdict::Close => Some(AwsError::Transport { message }),
+    }
+}
+
+fn refusal(status: u16, body: &str, headers: BTreeMap<String, String>, aws: bool) -> HttpResponse {
+    let mut reply = if aws {
+        let code = match body {
+            "Throttling" => "Throttling",
+            "AccessDenied" => "AccessDenied",
+            "ResourceContention" => "ResourceContention",
+            "ScalingActivityInProgress" => "ScalingActivityInProgress",
+            "ValidationError" => "ValidationError",
+            "ExpiredToken" => "ExpiredToken",
+            _ => "InternalFailure",
+        };
+        query::error_reply(status, code, "A fault was injected.")
+    } else {
+        let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
+        HttpResponse {
+            status,
+            headers: vec![("content-type".to_owned(), kind.to_owned())],
+            body: body.as_bytes().to_vec(),
+        }
+    };
+    reply.headers.extend(headers);
+    reply
+}
+
+fn page(body: Vec<u8>) -> HttpResponse {
+    let headers = vec![("content-type".to_owned(), "text/html".to_owned())];
+    HttpResponse { status: 200, headers, body }
+}
+
+fn set_field(body: &mut Vec<u8>, key: &str, value: serde_json::Value) {
+    let Ok(mut json) = serde_json::from_slice::<serde_json::Value>(body) else { return };
+    if let Some(field) = json.get_mut(key) {
+        *field = value;
+        *body = json.to_string().into_bytes();
+    }
+}
+
+fn zero_statistics(body: &mut Vec<u8>) {
+    let Ok(mut json) = serde_json::from_slice::<serde_json::Value>(body) else { return };
+    if let Some(counts) = json.get_mut("statistics").and_then(|s| s.as_object_mut()) {
+        for count in counts.values_mut() {
+            *count = 0.into();
+        }
+        *body = json.to_string().into_bytes();
+    }
+}

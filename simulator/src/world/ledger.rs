@@ -1,0 +1,239 @@
+//! What happened, for checkers, reports and benchmarks.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use poolkeeper_core::time::Duration;
+use serde::Serialize;
+
+use crate::github::{JobId, JobResult, SetKey};
+use crate::workload::JobPlan;
+
+/// The most jobs that are remembered after their end: the oldest are forgotten first.
+const MAX_ENDED: usize = 100_000;
+/// The most latency samples that wait to be taken: the oldest are forgotten first.
+const MAX_SAMPLES: usize = 100_000;
+
+/// One job's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JobRecord {
+    /// The scale set it asked for.
+    pub key: SetKey,
+    /// What it was to do.
+    pub plan: JobPlan,
+    /// When it was queued, in microseconds.
+    pub queued_us: u64,
+    /// When it was first assigned to the set, in microseconds.
+    pub assigned_us: Option<u64>,
+    /// When a runner took it, in microseconds.
+    pub started_us: Option<u64>,
+    /// When it ended, in microseconds.
+    pub ended_us: Option<u64>,
+    /// The runner that took it.
+    pub runner: Option<String>,
+    /// How it ended.
+    pub result: Option<JobResult>,
+}
+
+impl JobRecord {
+    /// How long it waited for its runner.
+    #[must_use]
+    pub fn wait(&self) -> Option<Duration> {
+        let us = self.started_us?.saturating_sub(self.queued_us);
+        Some(Duration::from_millis(us / 1000))
+    }
+
+    /// Whether it ended as it should.
+    #[must_use]
+    pub fn ended_well(&self) -> bool {
+        self.result.is_some_and(|result| self.plan.expects(result))
+    }
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Jobs queued.
+    pub queued: u64,
+    /// Jobs ended, in whatever way.
+    pub ended: u64,
+    /// Of those, as they should.
+    pub ended_well: u64,
+    /// Jobs ended, by how.
+    pub results: BTreeMap<JobResult, u64>,
+    /// Calls by peer and kind: peers are `github`, `aws` and `agent`, the instances' own.
+    pub calls: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Times that desired capacity was set.
+    pub capacity_writes: u64,
+}
+
+impl Totals {
+    /// All calls to a peer.
+    #[must_use]
+    pub fn calls_to(&self, peer: &str) -> u64 {
+        self.calls.get(peer).map_or(0, |kinds| kinds.values().sum())
+    }
+
+    /// Calls of one kind.
+    #[must_use]
+    pub fn calls_of(&self, peer: &str, kind: &str) -> u64 {
+        self.calls.get(peer).and_then(|kinds| kinds.get(kind)).copied().unwrap_or(0)
+    }
+}
+
+/// One scale set's jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PoolCounts {
+    /// Jobs that wait for a runner, or for capacity.
+    pub waiting: u64,
+    /// Jobs that run.
+    pub running: u64,
+    /// Jobs that ended.
+    pub ended: u64,
+}
+
+/// All that was counted and measured.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    totals: Totals,
+    jobs: BTreeMap<JobId, JobRecord>,
+    ended: VecDeque<JobId>,
+    pools: BTreeMap<SetKey, PoolCounts>,
+    /// By group, jobs whose capacity has not been asked for: the capacity that covers them, and since when.
+    wanted: BTreeMap<String, VecDeque<(JobId, u32, u64)>>,
+    wanted_in: BTreeMap<JobId, String>,
+    samples: VecDeque<u64>,
+}
+
+impl Ledger {
+    /// What was counted.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals.clone()
+    }
+
+    /// What was counted, to look at.
+    #[must_use]
+    pub const fn totals_ref(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// All jobs that are remembered, oldest first.
+    pub fn jobs(&self) -> impl Iterator<Item = (JobId, &JobRecord)> {
+        self.jobs.iter().map(|(id, record)| (*id, record))
+    }
+
+    /// One job.
+    #[must_use]
+    pub fn job(&self, id: JobId) -> Option<&JobRecord> {
+        self.jobs.get(&id)
+    }
+
+    /// The jobs of each scale set.
+    #[must_use]
+    pub const fn pools(&self) -> &BTreeMap<SetKey, PoolCounts> {
+        &self.pools
+    }
+
+    /// Jobs whose capacity has not been asked for yet.
+    #[must_use]
+    pub fn uncovered(&self) -> usize {
+        self.wanted_in.len()
+    }
+
+    pub(super) fn take_latencies(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.samples).into()
+    }
+
+    pub(super) fn count_call(&mut self, peer: &str, kind: &str) {
+        if let Some(count) = self.totals.calls.get_mut(peer).and_then(|kinds| kinds.get_mut(kind)) {
+            *count += 1;
+        } else {
+            self.totals.calls.entry(peer.to_owned()).or_default().insert(kind.to_owned(), 1);
+        }
+    }
+
+    pub(super) fn plan(&self, id: JobId) -> Option<JobPlan> {
+        self.jobs.get(&id).map(|record| record.plan)
+    }
+
+    pub(super) fn job_queued(&mut self, id: JobId, key: &SetKey, plan: JobPlan, us: u64) {
+        self.totals.queued += 1;
+        self.pools.entry(key.clone()).or_default().waiting += 1;
+        let record = JobRecord {
+            key: key.clone(),
+            plan,
+            queued_us: us,
+            assigned_us: None,
+            started_us: None,
+            ended_us: None,
+            runner: None,
+            result: None,
+        };
+        self.jobs.insert(id, record);
+    }
+
+    pub(super) fn job_assigned(&mut self, id: JobId, us: u64) {
+        if let Some(record) = self.jobs.get_mut(&id) {
+            record.assigned_us.get_or_insert(us);
+        }
+    }
+
+    pub(super) fn job_started(&mut self, id: JobId, runner: &str, us: u64) {
+        self.no_longer_wanted(id);
+        let Some(record) = self.jobs.get_mut(&id) else { return };
+        record.started_us = Some(us);
+        record.runner = Some(runner.to_owned());
+        let counts = self.pools.entry(record.key.clone()).or_default();
+        counts.waiting = counts.waiting.saturating_sub(1);
+        counts.running += 1;
+    }
+
+    pub(super) fn job_ended(&mut self, id: JobId, result: JobResult, us: u64) {
+        self.no_longer_wanted(id);
+        let Some(record) = self.jobs.get_mut(&id) else { return };
+        record.ended_us = Some(us);
+        record.result = Some(result);
+        self.totals.ended += 1;
+        self.totals.ended_well += u64::from(record.ended_well());
+        *self.totals.results.entry(result).or_default() += 1;
+        let counts = self.pools.entry(record.key.clone()).or_default();
+        let before = if record.started_us.is_some() { &mut counts.running } else { &mut counts.waiting };
+        *before = before.saturating_sub(1);
+        counts.ended += 1;
+        self.ended.push_back(id);
+        if self.ended.len() > MAX_ENDED
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.jobs.remove(&oldest);
+        }
+    }
+
+    pub(super) fn capacity_wanted(&mut self, id: JobId, group: &str, cover: u32, us: u64) {
+        if self.wanted_in.contains_key(&id) {
+            return;
+        }
+        self.wanted_in.insert(id, group.to_owned());
+        self.wanted.entry(group.to_owned()).or_default().push_back((id, cover, us));
+    }
+
+    pub(super) fn capacity_set(&mut self, group: &str, desired: u32, us: u64) {
+        self.totals.capacity_writes += 1;
+        let Some(wanted) = self.wanted.get_mut(group) else { return };
+        let (covered, open): (VecDeque<_>, VecDeque<_>) = wanted.drain(..).partition(|(_, cover, _)| *cover <= desired);
+        *wanted = open;
+        for (id, _, since) in covered {
+            self.wanted_in.remove(&id);
+            self.samples.push_back(us.saturating_sub(since));
+        }
+        while self.samples.len() > MAX_SAMPLES {
+            self.samples.pop_front();
+        }
+    }
+
+    fn no_longer_wanted(&mut self, id: JobId) {
+        let Some(group) = self.wanted_in.remove(&id) else { return };
+        if let Some(wanted) = self.wanted.get_mut(&group) {
+            wanted.retain(|(job, _, _)| *job != id);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What the world does by itself: jobs come, instances boot and register, jobs end, instances leave.
+
+use poolkeeper_core::time::Instant;
+
+use super::{GroupState, World, WorldNow, WorldState};
+use crate::aws::AwsEvent;
+use crate::github::{Fact, JobId, QueueFull, SetKey};
+use crate::runners::{Agent, set_of};
+use crate::workload::{Cancel, JobPlan, Workload};
+
+/// The most rounds of cause and effect at one moment.
+const MAX_ROUNDS: usize = 100_000;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// An instance's runner registers.
+    Connect(String),
+    /// A job that runs comes to its end.
+    Finish(JobId),
+    /// A job is called off.
+    Cancel(JobId),
+    /// An instance whose job has ended terminates itself.
+    Leave(String),
+}
+
+impl World {
+    /// Brings the world to `at`, all but the replies of held polls.
+    pub(super) fn settle(&mut self, at: WorldNow) {
+        if at.now.mono >= self.at.now.mono {
+            self.at = at;
+        }
+        for _ in 0..MAX_ROUNDS {
+            let moved = self.fire_timers() | self.run_workloads() | self.digest();
+            if !moved {
+                break;
+            }
+        }
+    }
+
+    /// Absorbs what happened in GitHub and in AWS; whether anything did.
+    pub(super) fn digest(&mut self) -> bool {
+        let facts = self.github.take_facts();
+        let events = self.aws.advance(self.at.now);
+        let moved = !facts.is_empty() || !events.is_empty();
+        for fact in facts {
+            self.absorb_fact(fact);
+        }
+        for event in events {
+            self.absorb_event(event);
+        }
+        moved
+    }
+
+    /// Puts a job with a plan into GitHub.
+    pub(super) fn start_job(&mut self, key: &SetKey, plan: JobPlan) -> Result<JobId, QueueFull> {
+        let us = self.at.us;
+        self.github.set_time(self.at.now);
+        let job = self.github.queue_job(key)?;
+        self.ledger.job_queued(job, key, plan, us);
+        if let Some(Cancel::Queued(after)) = plan.cancel {
+            self.timers.insert((self.at.now.mono + after, Timer::Cancel(job)));
+        }
+        Ok(job)
+    }
+
+    /// The whole world as it is.
+    #[must_use]
+    pub fn state(&self) -> WorldState {
+        WorldState {
+            sets: self.github.sets().collect(),
+            groups: self.aws.groups().map(group_state).collect(),
+            totals: self.ledger.totals(),
+        }
+    }
+
+    fn fire_timers(&mut self) -> bool {
+        let mut fired = false;
+        while let Some((due, timer)) = self.timers.first().cloned()
+            && due <= self.at.now.mono
+        {
+            self.timers.remove(&(due, timer.clone()));
+            self.github.set_time(self.at.now);
+            fired = true;
+            match timer {
+                Timer::Connect(instance) => self.connect(instance),
+                Timer::Finish(job) => self.finish(job),
+                Timer::Cancel(job) => drop(self.github.cancel_job(job)),
+                Timer::Leave(instance) => self.leave(&instance),
+            }
+        }
+        fired
+    }
+
+    fn run_workloads(&mut self) -> bool {
+        let now = self.at.now.mono;
+        let due = |workload: &Workload| workload.next_at().is_some_and(|at| at <= now);
+        let mut jobs = Vec::new();
+        for workload in &mut self.workloads {
+            while due(workload)
+                && let Some(job) = workload.take()
+            {
+                jobs.push(job);
+            }
+        }
+        let moved = !jobs.is_empty();
+        for (key, plan) in jobs {
+            if self.start_job(&key, plan).is_err() {
+                // The model is full: the job never was.
+                break;
+            }
+        }
+        moved
+    }
+
+    fn connect(&mut self, instance: String) {
+        let Some(agent) = self.agents.by_instance.get_mut(&instance) else { return };
+        let key = self.aws.group(&agent.group).and_then(set_of);
+        match key.filter(|key| self.github.connect_runner(key, &instance)) {
+            Some(key) => agent.set = Some(key),
+            None => self.at_in(self.runners.retry, Timer::Connect(instance)),
+        }
+    }
+
+    fn finish(&mut self, job: JobId) {
+        if let Some(plan) = self.ledger.plan(job) {
+            self.github.finish_job(job, plan.result);
+        }
+    }
+
+    /// An instance ends itself: with decrement, or without where the group's least size forbids it.
+    fn leave(&mut self, instance: &str) {
+        let now = self.at.now;
+        self.ledger.count_call("agent", "TerminateInstanceInAutoScalingGroup");
+        if self.aws.terminate_instance(now, instance, true).is_err() {
+            // Refused again, the instance is gone already.
+            drop(self.aws.terminate_instance(now, instance, false));
+        }
+    }
+
+    fn absorb_fact(&mut self, fact: Fact) {
+        let us = self.at.us;
+        match fact {
+            Fact::SetCreated { .. } | Fact::SetDeleted { .. } => {}
+            Fact::Assigned { job, key, assigned } => {
+                self.ledger.job_assigned(job, us);
+                self.expect_capacity(job, &key, assigned);
+            }
+            Fact::Started { job, runner } => {
+                self.ledger.job_started(job, &runner, us);
+                let Some(plan) = self.ledger.plan(job) else { return };
+                self.at_in(plan.duration, Timer::Finish(job));
+                if let Some(Cancel::Running(after)) = plan.cancel {
+                    self.at_in(after, Timer::Cancel(job));
+                }
+                if let Some(agent) = self.agents.by_instance.get_mut(&runner) {
+                    agent.job = Some(job);
+                }
+            }
+            Fact::Ended { job, result, runner } => {
+                self.ledger.job_ended(job, result, us);
+                if let Some(runner) = runner
+                    && self.agents.by_instance.contains_key(&runner)
+                {
+                    self.at_in(self.runners.leave, Timer::Leave(runner));
+                }
+            }
+        }
+    }
+
+    fn absorb_event(&mut self, event: AwsEvent) {
+        match event {
+            AwsEvent::DesiredCapacitySet { group, desired, .. } => {
+                self.ledger.capacity_set(&group, desired, self.at.us);
+            }
+            AwsEvent::InstanceInService { group, id } => {
+                if self.rng.below(100) < self.runners.broken_percent {
+                    return;
+                }
+                let agent = Agent { group, set: None, job: None };
+                self.agents.by_instance.insert(id.clone(), agent);
+                self.at_in(self.runners.register, Timer::Connect(id));
+            }
+            AwsEvent::InstanceTerminating { id, .. } => {
+                let Some(agent) = self.agents.by_instance.remove(&id) else { return };
+                if let Some(key) = agent.set {
+                    self.github.set_time(self.at.now);
+                    self.github.lose_runner(&key.scope, &id);
+                }
+            }
+            AwsEvent::InstanceGone { .. } => {}
+        }
+    }
+
+    /// Begins a sample of message-to-capacity latency, when the job needs capacity that is not there.
+    fn expect_capacity(&mut self, job: JobId, key: &SetKey, assigned: u32) {
+        if !self.servants_known {
+            self.servants = self.aws.groups().filter_map(|group| Some((set_of(group)?, group.name.clone()))).collect();
+            self.servants_known = true;
+        }
+        let Some(group) = self.servants.get(key).and_then(|name| self.aws.group(name)) else {
+            return;
+        };
+        let cover = assigned.min(group.max_size);
+        if cover > group.desired {
+            let name = group.name.clone();
+            self.ledger.capacity_wanted(job, &name, cover, self.at.us);
+        }
+    }
+
+    fn at_in(&mut self, after: poolkeeper_core::time::Duration, timer: Timer) {
+        let due: Instant = self.at.now.mono + after;
+        self.timers.insert((due, timer));
+    }
+}
+
+fn group_state(group: &poolkeeper_core::aws::Group) -> GroupState {
+    use poolkeeper_core::aws::LifecycleState;
+    let count = |state: &LifecycleState| group.instances.iter().filter(|i| i.state == *state).count();
+    GroupState {
+        name: group.name.clone(),
+        set: set_of(group),
+        min_size: group.min_size,
+        max_size: group.max_size,
+        desired: group.desired,
+        in_service: count(&LifecycleState::InService),
+        pending: count(&LifecycleState::Pending),
+    }
+}
