@@ -205,7 +205,9 @@ impl Call {
             (Self::JitConfig { .. }, Body::Sealed(Sealed::JitConfig { runner, config })) => {
                 Ok(Answer::JitConfig { runner, config: config.slot })
             }
-            (Self::DeleteScaleSet { .. } | Self::DeleteSession { .. } | Self::Acknowledge { .. }, _) => {
+            (Self::DeleteScaleSet { .. } | Self::DeleteSession { .. } | Self::Acknowledge { .. }, _)
+                if status == 204 =>
+            {
                 Ok(Answer::Done)
             }
             (_, Body::Raw(_) | Body::Sealed(_)) => Err(misbehaved(status, "a body that does not parse")),

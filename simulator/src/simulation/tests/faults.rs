@@ -130,6 +130,13 @@ fn replies_that_make_no_sense_are_survived() {
 }
 
 #[test]
+fn a_success_that_is_none_leaves_no_message_unacknowledged() {
+    for action in [FaultAction::EmptyOk, FaultAction::Html] {
+        under("acknowledge", 4, &action);
+    }
+}
+
+#[test]
 fn replies_that_make_no_sense_at_the_start_are_survived() {
     for call in AT_THE_START {
         for action in [FaultAction::EmptyOk, FaultAction::Html, FaultAction::Truncated] {
