@@ -6,7 +6,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -457,8 +457,12 @@ impl UserAgent {
     }
 
     fn header(&self, scale_set: u64) -> Header {
-        let value = format!("{}{scale_set}{}", self.before, self.after).into();
-        Header { name: HeaderName::UserAgent, value }
+        let id = scale_set.to_string();
+        let mut value = String::with_capacity(self.before.len() + id.len() + self.after.len());
+        value.push_str(&self.before);
+        value.push_str(&id);
+        value.push_str(&self.after);
+        Header { name: HeaderName::UserAgent, value: value.into() }
     }
 }
 

@@ -10,13 +10,13 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::connection::Connection;
+use crate::connection::{Connection, ConnectionEffect};
 use crate::context::RequestIds;
 use crate::event::{Effect, Event, ExitReason, Memory};
 use crate::github::request::RequestId;
 use crate::limiter::{self, Limiter};
 use crate::notice::{Notice, PoolId};
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolEffect};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant, Now};
 use crate::timers::Timers;
@@ -68,6 +68,22 @@ pub struct Machine {
     timers: Timers,
     #[serde(skip)]
     touched: BTreeSet<PoolId>,
+    #[serde(skip)]
+    scratch: Scratch,
+}
+
+/// Buffers that steps use again.
+#[derive(Clone, Debug, Default)]
+struct Scratch {
+    connection: Vec<ConnectionEffect>,
+    pool: Vec<PoolEffect>,
+}
+
+/// Between steps the buffers are empty.
+impl PartialEq for Scratch {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// Names a connection and scope for as long as the daemon lives.
@@ -130,6 +146,7 @@ impl Machine {
             moving: BTreeSet::new(),
             timers: Timers::default(),
             touched: BTreeSet::new(),
+            scratch: Scratch::default(),
         }
     }
 

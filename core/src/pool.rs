@@ -56,6 +56,8 @@ pub(crate) struct Pool {
     pub(crate) missed: u32,
     pub(crate) missed_since: Instant,
     pub(crate) gone: bool,
+    /// Whether lowering desired capacity can pick no victim, by the group's own settings.
+    may_lower: bool,
     /// Whether its group and the config in force were looked at together.
     pub(crate) resolved_in: u64,
     /// Capacity that the organization's wall leaves to this pool.
@@ -105,6 +107,7 @@ impl Pool {
             missed: 0,
             missed_since: Instant::default(),
             gone: false,
+            may_lower: false,
             resolved_in: 0,
             room: u32::MAX,
             connection: None,
@@ -170,6 +173,7 @@ impl Pool {
         if same_wishes && !must_resolve {
             return Claim::Unchanged;
         }
+        self.may_lower = scale_out_only(&self.group).is_none();
         match resolve(&self.group, config) {
             Ok(spec) => Claim::Wants(spec),
             Err(fault) => Claim::Refused(fault),
@@ -353,7 +357,9 @@ impl Pool {
         if !wants_session && !self.session.is_closed() {
             self.session_event(cx, SessionEvent::Close, config, effects);
         }
-        self.session_event(cx, SessionEvent::Tick, config, effects);
+        if self.session.poll_timeout().is_some_and(|at| at <= cx.now) {
+            self.session_event(cx, SessionEvent::Tick, config, effects);
+        }
         if self.gone && self.deletes_set() && self.session.is_closed() {
             self.scale_set.delete();
         }
@@ -445,7 +451,6 @@ impl Pool {
     fn wanted(&self, now: Instant) -> Wanted {
         let Some(spec) = &self.spec else { return Wanted::default() };
         let may_raise = !self.is_paused() && matches!(self.verdict, Verdict::Driven | Verdict::ScaleOutOnly { .. });
-        let may_lower = !spec.paused && scale_out_only(&self.group).is_none();
         Wanted {
             assigned: self.assigned(now),
             idle: spec.idle,
@@ -454,7 +459,7 @@ impl Pool {
             idle_grace: spec.idle_grace,
             boot_deadline: spec.boot_deadline,
             may_raise,
-            may_lower,
+            may_lower: self.may_lower && !spec.paused,
         }
     }
 

@@ -48,7 +48,7 @@ impl Machine {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let limiter = Self::limiter(&mut self.github_limits, connection.name());
         let mut cx = Context { now: self.now, rng: &mut self.rng, ids: &mut self.ids, limiter };
-        let mut out = Vec::new();
+        let mut out = core::mem::take(&mut self.scratch.connection);
         connection.handle(&mut cx, event, &mut out);
         let timeout = connection.poll_timeout();
         if connection.has_waiting() {
@@ -57,9 +57,10 @@ impl Machine {
             self.hungry.remove(&id);
         }
         self.timers.set(TimerKind::Connection(id), timeout);
-        for effect in out {
+        for effect in out.drain(..) {
             self.carry_out(id, effect, effects);
         }
+        self.scratch.connection = out;
         self.retire(id);
     }
 
@@ -112,11 +113,12 @@ impl Machine {
         let name = pool.key().map_or("", |key| key.connection.as_str());
         let limiter = Self::limiter(&mut self.github_limits, name);
         let mut cx = Context { now: self.now, rng: &mut self.rng, ids: &mut self.ids, limiter };
-        let mut out = Vec::new();
+        let mut out = core::mem::take(&mut self.scratch.pool);
         step(pool, &mut cx, &self.config, &mut out);
-        for effect in out {
+        for effect in out.drain(..) {
             self.carry_out_for_pool(id, effect, effects);
         }
+        self.scratch.pool = out;
     }
 
     pub(super) fn carry_out_for_pool(&mut self, id: PoolId, effect: PoolEffect, effects: &mut Vec<Effect>) {
