@@ -119,6 +119,8 @@ pub struct Connection {
     by_deadline: BTreeSet<(Instant, RequestId)>,
     runner_groups: BTreeMap<String, (RunnerGroup, Instant)>,
     pump_at: Option<Instant>,
+    /// The chain's next step waits for room in the API's limits, not for time.
+    chain_waits: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,6 +168,7 @@ impl Connection {
             by_deadline: BTreeSet::new(),
             runner_groups: BTreeMap::new(),
             pump_at: None,
+            chain_waits: false,
         })
     }
 
@@ -185,7 +188,8 @@ impl Connection {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let overdue = self.by_deadline.first().map(|(at, _)| *at);
-        [overdue, self.pump_at, self.tokens.poll_timeout(self.has_waiting())].into_iter().flatten().min()
+        let chain = self.tokens.poll_timeout(self.has_waiting() && !self.chain_waits);
+        [overdue, self.pump_at, chain].into_iter().flatten().min()
     }
 
     /// Whether calls wait for room in the API's limits.
@@ -324,11 +328,15 @@ impl Connection {
     /// Sends what may be sent now: the chain's next step, then calls in order.
     fn pump(&mut self, cx: &mut Context<'_>, effects: &mut Vec<ConnectionEffect>) {
         self.pump_at = None;
+        self.chain_waits = false;
         self.answer_from_memory(cx.now, effects);
         if let Some(step) = self.tokens.next_step(cx.now, self.has_waiting()) {
             match cx.limiter.take(cx.now) {
                 Ok(()) => self.send_step(cx, step, effects),
-                Err(at) => self.pump_at = at,
+                Err(at) => {
+                    self.pump_at = at;
+                    self.chain_waits = true;
+                }
             }
         }
         while self.has_waiting() && self.tokens.admin(cx.now).is_some() {

@@ -243,7 +243,7 @@ impl Machine {
             Event::Reconfigure(config) => self.reconfigure(*config, effects),
             Event::Stop => self.stop(effects),
         }
-        while let Some(kind) = self.timers.take_due(self.now) {
+        for kind in self.timers.take_due(self.now) {
             self.timer(kind, effects);
         }
     }

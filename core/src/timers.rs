@@ -1,6 +1,7 @@
 //! Who wants to be woken when.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,12 +37,15 @@ impl Timers {
         self.by_time.first().copied()
     }
 
-    /// Takes the first timer that is due.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Option<TimerKind> {
-        let (at, kind) = self.first().filter(|(at, _)| *at <= now)?;
-        self.by_time.remove(&(at, kind));
-        self.by_kind.remove(&kind);
-        Some(kind)
+    /// Takes the timers that are due; one that is set anew while they ring waits for the next step.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<TimerKind> {
+        let mut due = Vec::new();
+        while let Some((at, kind)) = self.first().filter(|(at, _)| *at <= now) {
+            self.by_time.remove(&(at, kind));
+            self.by_kind.remove(&kind);
+            due.push(kind);
+        }
+        due
     }
 }
 

@@ -236,6 +236,17 @@ fn polls_do_not_wait_behind_the_limits() {
 }
 
 #[test]
+fn a_chain_that_waits_for_room_sets_no_timer() {
+    let mut script = Script::new(CredentialKind::Pat);
+    script.limiter = Limiter::new(Limits { in_flight: 0, burst: 1, rate: 1 });
+    script.ask(Call::ScaleSets);
+    assert_eq!((script.sent.len(), script.connection.poll_timeout()), (0, None));
+    script.limiter = Limiter::new(GITHUB);
+    script.handle(ConnectionEvent::Tick);
+    assert_eq!(script.sent.len(), 1);
+}
+
+#[test]
 fn a_rate_limit_stops_every_call_for_as_long_as_the_peer_asked() {
     let mut script = Script::connected();
     script.ask(Call::ScaleSets);

@@ -1,0 +1,150 @@
+//! Carries typed calls to EC2 Auto Scaling.
+
+mod fault;
+mod group;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::config::retry::RetryConfig;
+use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
+use aws_sdk_autoscaling::config::{SharedHttpClient, StalledStreamProtectionConfig};
+use aws_sdk_autoscaling::types::Filter;
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, GroupQuery};
+use poolkeeper_core::event::Event;
+use poolkeeper_core::github::request::RequestId;
+use poolkeeper_shell::config::AwsSettings;
+use poolkeeper_shell::telemetry::Telemetry;
+
+use crate::inbox::Promise;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The client of one account and region.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    client: Client,
+    telemetry: Arc<Telemetry>,
+}
+
+/// No region is configured, and none was found where the SDK looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRegion;
+
+impl std::fmt::Display for NoRegion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(
+            "aws.region: no region is configured, and none was found in AWS_REGION, the profile or the \
+             instance metadata; set region in [aws]",
+        )
+    }
+}
+
+impl std::error::Error for NoRegion {}
+
+impl Aws {
+    /// Makes the client. Region and credentials that are not given are found as the SDK finds them, credentials with
+    /// the first call.
+    ///
+    /// # Errors
+    /// When there is no region.
+    pub async fn open(
+        settings: &AwsSettings,
+        credentials: Option<SharedCredentialsProvider>,
+        telemetry: Arc<Telemetry>,
+    ) -> Result<Self, NoRegion> {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(https())
+            .retry_config(RetryConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .timeout_config(timeouts);
+        if let Some(credentials) = credentials {
+            loader = loader.credentials_provider(credentials);
+        }
+        if let Some(region) = &settings.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        let found = loader.load().await;
+        if found.region().is_none() {
+            return Err(NoRegion);
+        }
+        let mut config = aws_sdk_autoscaling::config::Builder::from(&found);
+        if let Some(url) = &settings.endpoint_url {
+            config = config.endpoint_url(url);
+            if url.starts_with("http://") {
+                config = config.http_client(Builder::new().build_http());
+            }
+        }
+        Ok(Self { client: Client::from_conf(config.build()), telemetry })
+    }
+
+    /// Starts a call whose answer keeps the promise.
+    pub fn start(&self, id: RequestId, call: AwsCall, promise: Promise) {
+        let aws = self.clone();
+        tokio::spawn(async move {
+            let result = aws.call(call).await;
+            promise.keep(Event::AwsReply { id, result });
+        });
+    }
+
+    /// Makes one call.
+    ///
+    /// # Errors
+    /// When AWS refused, answered nonsense, or nothing came.
+    pub async fn call(&self, call: AwsCall) -> Result<AwsReply, AwsError> {
+        let started = Instant::now();
+        let (name, result) = match call {
+            AwsCall::DescribeGroups { query, next_token } => {
+                ("DescribeAutoScalingGroups", self.describe(query, next_token).await)
+            }
+            AwsCall::SetDesiredCapacity { group, desired } => {
+                ("SetDesiredCapacity", self.set_desired_capacity(group, desired).await)
+            }
+        };
+        let outcome = result.as_ref().map_or_else(fault::kind, |_| "ok");
+        self.telemetry.aws_call(name, outcome, started.elapsed());
+        result
+    }
+
+    async fn describe(&self, query: GroupQuery, next_token: Option<String>) -> Result<AwsReply, AwsError> {
+        let page = i32::try_from(GROUPS_A_PAGE).unwrap_or(i32::MAX);
+        let call = self.client.describe_auto_scaling_groups().max_records(page).set_next_token(next_token);
+        let call = match query {
+            GroupQuery::Tagged { key, value } => {
+                call.filters(Filter::builder().name(format!("tag:{key}")).values(value).build())
+            }
+            GroupQuery::Named(names) => call.set_auto_scaling_group_names(Some(names)),
+        };
+        let output = call.send().await.map_err(fault::aws_error)?;
+        let groups =
+            output.auto_scaling_groups.unwrap_or_default().into_iter().map(group::group).collect::<Result<_, _>>()?;
+        Ok(AwsReply::Groups { groups, next_token: output.next_token.filter(|t| !t.is_empty()) })
+    }
+
+    async fn set_desired_capacity(&self, group: String, desired: u32) -> Result<AwsReply, AwsError> {
+        let desired = i32::try_from(desired)
+            .map_err(|_| AwsError::Validation { message: format!("{desired} is more than AWS can count") })?;
+        self.client
+            .set_desired_capacity()
+            .auto_scaling_group_name(group)
+            .desired_capacity(desired)
+            .honor_cooldown(false)
+            .send()
+            .await
+            .map_err(fault::aws_error)?;
+        Ok(AwsReply::Done)
+    }
+}
+
+fn https() -> SharedHttpClient {
+    Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+}

@@ -1,0 +1,155 @@
+//! The command line.
+
+mod run;
+pub(crate) mod runtime;
+mod scale_set;
+
+use std::fmt;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use poolkeeper_shell::config::{self, ConfigProblem, DaemonConfig};
+
+use crate::daemon::StartProblem;
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_CONFIG: u8 = 2;
+
+/// Keeps pools of self-hosted GitHub Actions runners at the level GitHub asks for.
+#[derive(Debug, Parser)]
+#[command(name = "poolkeeper", version, after_help = "Example:\n  poolkeeper run --dry-run")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    #[command(after_help = "Example:\n  poolkeeper run --config /etc/poolkeeper/poolkeeper.toml")]
+    Run(run::RunArgs),
+    /// Look at scale sets.
+    #[command(subcommand, after_help = "Example:\n  poolkeeper scale-set get acme-linux --org acme")]
+    ScaleSet(scale_set::ScaleSetCommand),
+    /// Watch the daemon at work against a GitHub and an AWS of its own.
+    #[cfg(feature = "demo")]
+    #[command(after_help = "Example:\n  poolkeeper demo --pools 8 --jobs 200")]
+    Demo(crate::demo::DemoArgs),
+}
+
+/// Where the config is.
+#[derive(Clone, Debug, Args)]
+struct ConfigArgs {
+    /// The config file.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+}
+
+/// Why a command failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The config or the way it was called is wrong.
+    Config(String),
+    /// Something else went wrong.
+    Failed(String),
+    /// It failed, and has said why.
+    Told,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(text) | Self::Failed(text) => f.write_str(text),
+            Self::Told => Ok(()),
+        }
+    }
+}
+
+impl From<ConfigProblem> for Failure {
+    fn from(problem: ConfigProblem) -> Self {
+        Self::Config(problem.to_string())
+    }
+}
+
+impl From<StartProblem> for Failure {
+    fn from(problem: StartProblem) -> Self {
+        match problem {
+            StartProblem::Config(problem) => problem.into(),
+            StartProblem::Failed(what) => Self::Failed(what),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Failure {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => EXIT_CONFIG,
+            Self::Failed(_) | Self::Told => EXIT_FAILED,
+        }
+    }
+}
+
+/// Runs the command that the process was called with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::ScaleSet(command) => scale_set::run(command),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => crate::demo::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let text = failure.to_string();
+            if !text.is_empty() {
+                let _nobody_to_tell = writeln!(std::io::stderr().lock(), "poolkeeper: {text}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<DaemonConfig, Failure> {
+        Ok(config::load(&self.config, std::env::vars())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn check(command: &clap::Command) {
+            let help = command.clone().render_help().to_string();
+            assert!(help.contains("Example"), "{}", command.get_name());
+            for sub in command.get_subcommands() {
+                check(sub);
+            }
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn config_problems_exit_with_2_and_failures_with_1() {
+        assert_eq!(Failure::Config(String::new()).exit_code(), 2);
+        assert_eq!(Failure::Failed(String::new()).exit_code(), 1);
+    }
+}

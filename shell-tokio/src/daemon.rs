@@ -1,0 +1,197 @@
+//! The loop: one task owns the machine, one task carries each call, and one queue brings the ends back.
+
+mod calls;
+mod open;
+mod plan;
+mod reload;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_credential_types::provider::SharedCredentialsProvider;
+use poolkeeper_core::event::{Effect, Event, ExitReason, Memory};
+use poolkeeper_shell::config::DaemonConfig;
+use poolkeeper_shell::driver::Driver;
+use poolkeeper_shell::status::{Query, StatusServer};
+use poolkeeper_shell::telemetry::Telemetry;
+use poolkeeper_shell::vault::Vault;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use calls::Calls;
+pub use open::StartProblem;
+use plan::Withheld;
+pub use plan::{Plan, PlannedPool, Standing};
+
+/// The most requests to the loop, such as status queries, that wait at once.
+const CONTROLS_MAX: usize = 64;
+/// How many answers that already wait are taken in one go before anything else has its turn.
+const BATCH_MAX: usize = 64;
+/// When no timer is set: how long the loop sleeps unless something happens.
+const FAR_AWAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What may be asked of a running daemon.
+#[derive(Debug)]
+pub enum Control {
+    /// End in order.
+    Stop,
+    /// Read the config file again.
+    Reload,
+    /// Answer a question of the status server.
+    Query(Query),
+}
+
+/// Reaches a running daemon.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    controls: mpsc::Sender<Control>,
+    status: Option<SocketAddr>,
+}
+
+/// How the daemon is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the config was read from, and is read again.
+    pub config_file: PathBuf,
+    /// Where the machine's random numbers begin.
+    pub seed: u64,
+    /// Read only, and end with a plan.
+    pub dry_run: bool,
+    /// AWS credentials to use instead of those the SDK finds.
+    pub credentials: Option<SharedCredentialsProvider>,
+}
+
+/// How the daemon ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was stopped.
+    Stopped(ExitReason),
+    /// It was a dry run, and this is what it found.
+    Planned(Plan),
+}
+
+/// A daemon that is ready to run.
+pub struct Daemon {
+    config: DaemonConfig,
+    config_file: PathBuf,
+    driver: Driver,
+    calls: Calls,
+    vault: Arc<Vault>,
+    telemetry: Arc<Telemetry>,
+    remembered: Vec<Memory>,
+    clock: Clock,
+    events: mpsc::Receiver<Event>,
+    controls: mpsc::Receiver<Control>,
+    effects: Vec<Effect>,
+    ended: Option<Ended>,
+    status: Option<StatusServer>,
+}
+
+impl Handle {
+    /// Asks the daemon to end in order; `false` when it is gone or swamped.
+    #[must_use]
+    pub fn stop(&self) -> bool {
+        self.controls.try_send(Control::Stop).is_ok()
+    }
+
+    /// Asks the daemon to read its config file again; `false` when it is gone or swamped.
+    #[must_use]
+    pub fn reload(&self) -> bool {
+        self.controls.try_send(Control::Reload).is_ok()
+    }
+
+    /// Asks for a page of pools; `false` when the daemon is gone or swamped.
+    #[must_use]
+    pub fn query(&self, query: Query) -> bool {
+        self.controls.try_send(Control::Query(query)).is_ok()
+    }
+
+    /// Where the status server listens, if there is one.
+    #[must_use]
+    pub const fn status_addr(&self) -> Option<SocketAddr> {
+        self.status
+    }
+}
+
+impl Daemon {
+    /// Runs until it is stopped, or until its plan is complete.
+    pub async fn run(mut self) -> Ended {
+        let remembered = std::mem::take(&mut self.remembered);
+        self.step(Event::Start { remembered });
+        let timer = tokio::time::sleep(FAR_AWAY);
+        tokio::pin!(timer);
+        while self.ended.is_none() {
+            let wanted = self.wanted_at();
+            if timer.deadline() != wanted {
+                timer.as_mut().reset(wanted);
+            }
+            tokio::select! {
+                Some(event) = self.events.recv() => self.absorb(event),
+                Some(control) = self.controls.recv() => self.obey(control),
+                () = &mut timer => self.ring(),
+            }
+        }
+        self.close()
+    }
+
+    /// Takes an answer and those that wait behind it.
+    fn absorb(&mut self, first: Event) {
+        self.step(first);
+        for _ in 1..BATCH_MAX {
+            let Ok(event) = self.events.try_recv() else { break };
+            self.step(event);
+        }
+    }
+
+    fn obey(&mut self, control: Control) {
+        match control {
+            Control::Stop => self.step(Event::Stop),
+            Control::Reload => self.reload(),
+            Control::Query(query) => self.driver.answer(query, self.clock.now()),
+        }
+    }
+
+    fn ring(&mut self) {
+        let now = self.clock.now();
+        if self.driver.poll_timeout().is_some_and(|at| at <= now.mono) {
+            self.step(Event::Tick);
+        }
+    }
+
+    /// One step of the machine; its effects are on their way before anything is told of it.
+    fn step(&mut self, event: Event) {
+        if self.ended.is_some() {
+            return;
+        }
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            self.calls.ended(&event);
+            self.driver.step(self.clock.now(), event, &mut self.effects);
+            for effect in self.effects.drain(..) {
+                if let Some(reason) = self.calls.carry_out(effect) {
+                    self.ended = Some(Ended::Stopped(reason));
+                }
+            }
+            self.driver.tell();
+            next = self.calls.unsent();
+        }
+        if let Some(plan) = self.calls.plan(self.driver.machine()) {
+            self.ended = Some(Ended::Planned(plan));
+        }
+    }
+
+    fn wanted_at(&self) -> Instant {
+        self.driver.poll_timeout().map_or_else(|| Instant::now() + FAR_AWAY, |at| self.clock.at(at).into())
+    }
+
+    fn close(self) -> Ended {
+        let Self { driver, calls, events, controls, status, ended, .. } = self;
+        drop((events, controls, status));
+        driver.close();
+        calls.close();
+        ended.unwrap_or(Ended::Stopped(ExitReason::StoppedAtDeadline))
+    }
+}

@@ -1,0 +1,223 @@
+//! Carries requests to GitHub and brings back sealed replies.
+
+mod clients;
+mod fault;
+mod tls;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use poolkeeper_core::event::Event;
+use poolkeeper_core::github::reply::{Reply, ReplyHeaders, TransportError, TransportErrorKind};
+use poolkeeper_core::github::request::{CallKind, Method, Request, RequestId};
+use poolkeeper_core::seal::{RawReply, Secret};
+use poolkeeper_shell::config::GitHubSettings;
+use poolkeeper_shell::telemetry::Telemetry;
+use poolkeeper_shell::vault::Vault;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use tokio::task::AbortHandle;
+
+use crate::clock;
+use crate::inbox::Promise;
+use clients::Clients;
+pub(crate) use fault::words;
+use fault::{not_sent, too_large, transport_error};
+
+/// A body is read into memory as it comes, beginning with no more than this.
+const FIRST_BODY_BYTES: usize = 16 * 1024;
+
+/// The transport to every GitHub in the config.
+#[derive(Clone)]
+pub struct GitHub {
+    connections: Arc<BTreeMap<String, Clients>>,
+    vault: Arc<Vault>,
+    telemetry: Arc<Telemetry>,
+}
+
+/// Why no transport can be made, and for which connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionProblem {
+    /// The connection, by its name in the config.
+    pub connection: String,
+    /// What is wrong with its `ca_file` or `proxy`.
+    pub problem: String,
+}
+
+impl std::fmt::Display for ConnectionProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "github.{}: {}; mend ca_file or proxy", self.connection, self.problem)
+    }
+}
+
+impl std::error::Error for ConnectionProblem {}
+
+impl GitHub {
+    /// Makes the HTTP clients of every connection.
+    ///
+    /// # Errors
+    /// When a `ca_file` cannot be read or a proxy is no URL.
+    pub fn open(
+        settings: &BTreeMap<String, GitHubSettings>,
+        vault: Arc<Vault>,
+        telemetry: Arc<Telemetry>,
+    ) -> Result<Self, ConnectionProblem> {
+        let mut connections = BTreeMap::new();
+        for (name, settings) in settings {
+            let clients =
+                Clients::build(settings).map_err(|problem| ConnectionProblem { connection: name.clone(), problem })?;
+            connections.insert(name.clone(), clients);
+        }
+        Ok(Self { connections: Arc::new(connections), vault, telemetry })
+    }
+
+    /// Starts a call; aborting it answers the promise with `Cancelled`.
+    #[must_use]
+    pub fn start(&self, id: RequestId, call: CallKind, request: Box<Request>, promise: Promise) -> AbortHandle {
+        let github = self.clone();
+        let task = async move {
+            let result = github.exchange(id, call, request).await;
+            promise.keep(Event::GitHubReply { id, result });
+        };
+        tokio::spawn(task).abort_handle()
+    }
+
+    /// Carries one request there and its reply back.
+    ///
+    /// # Errors
+    /// When no reply came, or it was longer than the request allows.
+    pub async fn exchange(
+        &self,
+        id: RequestId,
+        call: CallKind,
+        request: Box<Request>,
+    ) -> Result<Reply, TransportError> {
+        let started = Instant::now();
+        let connection = request.connection.clone();
+        let result = match self.prepare(call, request) {
+            Ok(prepared) => {
+                let Prepared { client, request, max_body, sent } = prepared;
+                receive(client, request, max_body, &sent)
+                    .await
+                    .map(|raw| self.vault.seal(call, id, &connection, raw, &sent, clock::unix_s()))
+            }
+            Err(error) => Err(error),
+        };
+        self.count(call, &connection, &result, started);
+        result
+    }
+
+    fn prepare(&self, call: CallKind, request: Box<Request>) -> Result<Prepared, TransportError> {
+        let clients = self
+            .connections
+            .get(&request.connection)
+            .ok_or_else(|| not_sent("the connection is not in the config any more"))?;
+        let client = if call.is_poll() { &clients.polls } else { &clients.calls };
+        let authorization = self.vault.authorization(&request, clock::unix_s()).map_err(not_sent)?;
+        let max_body = request.max_body;
+        let built = wire(*request, &authorization.header)?;
+        Ok(Prepared { client: client.clone(), request: built, max_body, sent: authorization.secret })
+    }
+
+    fn count(&self, call: CallKind, connection: &str, result: &Result<Reply, TransportError>, started: Instant) {
+        let outcome = match result {
+            Ok(reply) => status_text(reply.status),
+            Err(error) => error_text(error.kind),
+        };
+        self.telemetry.github_call(call, connection, &outcome, started.elapsed());
+    }
+}
+
+struct Prepared {
+    client: reqwest::Client,
+    request: reqwest::Request,
+    max_body: u32,
+    sent: Secret,
+}
+
+/// The request as the HTTP client wants it: the core's headers, `Authorization`, and none of our own.
+fn wire(request: Request, authorization: &str) -> Result<reqwest::Request, TransportError> {
+    let Request { method, url, headers, body, timeout, .. } = request;
+    let url = reqwest::Url::parse(&url).map_err(|error| not_sent(format!("bad URL: {error}")))?;
+    let mut built = reqwest::Request::new(wire_method(method), url);
+    *built.timeout_mut() = Some(std::time::Duration::from_millis(timeout.as_millis()));
+    *built.body_mut() = body.map(Into::into);
+    let map = built.headers_mut();
+    map.reserve(headers.len().saturating_add(1));
+    for header in headers {
+        let value = HeaderValue::from_str(&header.value)
+            .map_err(|_| not_sent(format!("header {} is illegal", header.name.as_str())))?;
+        map.insert(HeaderName::from_static(header.name.as_str()), value);
+    }
+    let mut secret = HeaderValue::from_str(authorization)
+        .map_err(|_| not_sent("the credential holds characters that no header may hold"))?;
+    secret.set_sensitive(true);
+    map.insert(AUTHORIZATION, secret);
+    Ok(built)
+}
+
+const fn wire_method(method: Method) -> reqwest::Method {
+    match method {
+        Method::Get => reqwest::Method::GET,
+        Method::Post => reqwest::Method::POST,
+        Method::Patch => reqwest::Method::PATCH,
+        Method::Delete => reqwest::Method::DELETE,
+    }
+}
+
+fn status_text(status: u16) -> Cow<'static, str> {
+    match status {
+        200 => Cow::Borrowed("200"),
+        202 => Cow::Borrowed("202"),
+        204 => Cow::Borrowed("204"),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
+const fn error_text(kind: TransportErrorKind) -> Cow<'static, str> {
+    Cow::Borrowed(match kind {
+        TransportErrorKind::Connect => "connect",
+        TransportErrorKind::TimedOut => "timed_out",
+        TransportErrorKind::Broken => "broken",
+        TransportErrorKind::TooLarge => "too_large",
+        TransportErrorKind::Cancelled => "cancelled",
+        TransportErrorKind::NotSent => "not_sent",
+    })
+}
+
+async fn receive(
+    client: reqwest::Client,
+    request: reqwest::Request,
+    max_body: u32,
+    sent: &Secret,
+) -> Result<RawReply, TransportError> {
+    let fault = |error| transport_error(error, sent);
+    let mut response = client.execute(request).await.map_err(fault)?;
+    drop(client);
+    let limit = usize::try_from(max_body).unwrap_or(usize::MAX);
+    let announced = response.content_length().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    if announced > limit {
+        return Err(too_large(max_body));
+    }
+    let mut body = Vec::with_capacity(announced.min(FIRST_BODY_BYTES));
+    while let Some(chunk) = response.chunk().await.map_err(fault)? {
+        if body.len().saturating_add(chunk.len()) > limit {
+            return Err(too_large(max_body));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(RawReply { status: response.status().as_u16(), headers: allowed(response.headers()), body })
+}
+
+fn allowed(headers: &HeaderMap) -> ReplyHeaders {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    ReplyHeaders {
+        date: text("date"),
+        retry_after: text("retry-after"),
+        rate_limit_remaining: text("x-ratelimit-remaining"),
+        rate_limit_reset: text("x-ratelimit-reset"),
+        activity_id: text("activityid"),
+        github_request_id: text("x-github-request-id"),
+    }
+}

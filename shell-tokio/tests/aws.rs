@@ -1,0 +1,226 @@
+//! The AWS client against a small server that answers as Auto Scaling does, and as it should not.
+
+#![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use poolkeeper::aws::Aws;
+use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GroupQuery, Instance, LifecycleState, Tag};
+use poolkeeper_shell::config::AwsSettings;
+use poolkeeper_shell::telemetry::Telemetry;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+const LONG: Duration = Duration::from_secs(20);
+const GROUPS: &str = r#"<DescribeAutoScalingGroupsResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/">
+<DescribeAutoScalingGroupsResult><AutoScalingGroups><member>
+<AutoScalingGroupName>ci &amp; linux</AutoScalingGroupName>
+<AutoScalingGroupARN>arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:x:autoScalingGroupName/ci</AutoScalingGroupARN>
+<MinSize>1</MinSize><MaxSize>9</MaxSize><DesiredCapacity>2</DesiredCapacity><DefaultCooldown>300</DefaultCooldown>
+<NewInstancesProtectedFromScaleIn>true</NewInstancesProtectedFromScaleIn>
+<AvailabilityZones><member>eu-west-1a</member></AvailabilityZones><HealthCheckType>EC2</HealthCheckType>
+<CreatedTime>2026-01-01T00:00:00Z</CreatedTime>
+<Instances><member><InstanceId>i-1</InstanceId><AvailabilityZone>eu-west-1a</AvailabilityZone>
+<LifecycleState>Pending:Wait</LifecycleState><HealthStatus>Healthy</HealthStatus>
+<ProtectedFromScaleIn>false</ProtectedFromScaleIn></member></Instances>
+<Tags><member><Key>runs-on-stack</Key><Value>prod</Value></member></Tags>
+<SuspendedProcesses><member><ProcessName>AZRebalance</ProcessName></member></SuspendedProcesses>
+</member></AutoScalingGroups><NextToken>more</NextToken></DescribeAutoScalingGroupsResult>
+<ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></DescribeAutoScalingGroupsResponse>"#;
+const DONE: &str = r#"<SetDesiredCapacityResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/">
+<ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></SetDesiredCapacityResponse>"#;
+
+#[tokio::test]
+async fn groups_are_asked_for_by_tag_and_come_as_pages() {
+    let mut server = Server::start("200 OK", GROUPS).await;
+    let query = GroupQuery::Tagged { key: "runs-on-stack".into(), value: "prod".into() };
+    let call = AwsCall::DescribeGroups { query, next_token: Some("page2".into()) };
+
+    let reply = server.call(call).await.unwrap();
+
+    let AwsReply::Groups { groups, next_token } = reply else { panic!("{reply:?}") };
+    assert_eq!(next_token.as_deref(), Some("more"));
+    let [group] = groups.as_slice() else { panic!("{groups:?}") };
+    assert_eq!(group.name, "ci & linux");
+    assert_eq!((group.min_size, group.max_size, group.desired), (1, 9, 2));
+    assert_eq!(group.tags, [Tag { key: "runs-on-stack".into(), value: "prod".into() }]);
+    assert_eq!(group.suspended_processes, ["AZRebalance"]);
+    assert_eq!(
+        group.instances,
+        [Instance { id: "i-1".into(), state: LifecycleState::Pending, healthy: true, protected: false }]
+    );
+    let asked = server.asked().await;
+    for part in [
+        "Action=DescribeAutoScalingGroups",
+        "MaxRecords=100",
+        "NextToken=page2",
+        "Filters.member.1.Name=tag%3Aruns-on-stack",
+        "Filters.member.1.Values.member.1=prod",
+        "AWS4-HMAC-SHA256 Credential=",
+    ] {
+        assert!(asked.contains(part), "{part} in {asked}");
+    }
+}
+
+#[tokio::test]
+async fn groups_are_asked_for_by_name() {
+    let mut server = Server::start("200 OK", GROUPS).await;
+    let query = GroupQuery::Named(vec!["a".into(), "b".into()]);
+
+    server.call(AwsCall::DescribeGroups { query, next_token: None }).await.unwrap();
+
+    let asked = server.asked().await;
+    assert!(asked.contains("AutoScalingGroupNames.member.2=b"), "{asked}");
+    assert!(!asked.contains("Filters"), "{asked}");
+}
+
+#[tokio::test]
+async fn desired_capacity_is_set_without_regard_to_cooldown() {
+    let mut server = Server::start("200 OK", DONE).await;
+
+    assert_eq!(server.call(set_desired()).await, Ok(AwsReply::Done));
+
+    let asked = server.asked().await;
+    for part in ["AutoScalingGroupName=ci", "DesiredCapacity=3", "HonorCooldown=false"] {
+        assert!(asked.contains(part), "{part} in {asked}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_keep_their_kind_and_are_not_retried() {
+    let cases = [
+        ("400 Bad Request", "Throttling", "Throttled"),
+        ("400 Bad Request", "ValidationError", "Validation"),
+        ("403 Forbidden", "AccessDenied", "Denied"),
+        ("500 Internal Server Error", "ResourceContention", "Contention"),
+        ("500 Internal Server Error", "InternalFailure", "Misbehaved"),
+    ];
+    for (status, code, expected) in cases {
+        let body = format!(
+            "<ErrorResponse xmlns=\"http://autoscaling.amazonaws.com/doc/2011-01-01/\"><Error><Type>Sender</Type>\
+             <Code>{code}</Code><Message>told so</Message></Error><RequestId>r</RequestId></ErrorResponse>"
+        );
+        let mut server = Server::start(status, &body).await;
+
+        let error = server.call(set_desired()).await.unwrap_err();
+
+        assert!(format!("{error:?}").starts_with(expected), "{code}: {error:?}");
+        server.asked().await;
+        assert!(server.asked.try_recv().is_err(), "{code} was retried");
+    }
+}
+
+#[tokio::test]
+async fn nonsense_is_the_peers_fault_and_silence_is_the_worlds() {
+    for (status, body) in [
+        ("200 OK", "<html><body>hello</body></html>"),
+        ("200 OK", "{}"),
+        ("200 OK", "<DescribeAutoScalingGroupsResponse><DescribeAutoScaling"),
+        ("502 Bad Gateway", "<html>nginx</html>"),
+        ("503 Service Unavailable", ""),
+    ] {
+        let server = Server::start(status, body).await;
+        let query = GroupQuery::Named(vec!["a".into()]);
+        let error = server.call(AwsCall::DescribeGroups { query, next_token: None }).await.unwrap_err();
+        assert!(matches!(error, AwsError::Misbehaved { .. }), "{body}: {error:?}");
+    }
+
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = aws(&format!("http://{closed}")).await.call(set_desired()).await.unwrap_err();
+    assert!(matches!(error, AwsError::Transport { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn no_credentials_is_denied() {
+    let nobody = Some(SharedCredentialsProvider::new(NoCredentials));
+    let telemetry = Arc::new(Telemetry::new("test"));
+    let aws = Aws::open(&settings("http://127.0.0.1:1"), nobody, telemetry).await.unwrap();
+
+    let error = aws.call(set_desired()).await.unwrap_err();
+
+    assert!(matches!(error, AwsError::Denied { .. }), "{error:?}");
+}
+
+#[derive(Debug)]
+struct NoCredentials;
+
+impl ProvideCredentials for NoCredentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(Err(CredentialsError::not_loaded("none here")))
+    }
+}
+
+/// A server that gives everyone the same answer, and tells what it was asked.
+struct Server {
+    aws: Aws,
+    asked: mpsc::UnboundedReceiver<String>,
+}
+
+impl Server {
+    async fn start(status: &str, body: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let reply =
+            format!("HTTP/1.1 {status}\r\ncontent-type: text/xml\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let (tell, asked) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (tell, reply) = (tell.clone(), reply.clone());
+                tokio::spawn(async move {
+                    while let Some(request) = request(&mut stream).await {
+                        tell.send(request).ok();
+                        stream.write_all(reply.as_bytes()).await.ok();
+                    }
+                });
+            }
+        });
+        Self { aws: aws(&url).await, asked }
+    }
+
+    async fn call(&self, call: AwsCall) -> Result<AwsReply, AwsError> {
+        tokio::time::timeout(LONG, self.aws.call(call)).await.unwrap()
+    }
+
+    async fn asked(&mut self) -> String {
+        tokio::time::timeout(LONG, self.asked.recv()).await.unwrap().unwrap()
+    }
+}
+
+async fn request(stream: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(bytes).unwrap();
+    let length = head
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .map_or(0, |(_, value)| value.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(head + &String::from_utf8(body).unwrap())
+}
+
+fn set_desired() -> AwsCall {
+    AwsCall::SetDesiredCapacity { group: "ci".into(), desired: 3 }
+}
+
+fn settings(url: &str) -> AwsSettings {
+    AwsSettings { region: Some("eu-west-1".into()), endpoint_url: Some(url.into()) }
+}
+
+async fn aws(url: &str) -> Aws {
+    let credentials = Credentials::new("id", "secret", None, None, "test");
+    Aws::open(&settings(url), Some(SharedCredentialsProvider::new(credentials)), Arc::new(Telemetry::new("test")))
+        .await
+        .unwrap()
+}
