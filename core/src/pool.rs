@@ -353,8 +353,7 @@ impl Pool {
         if self.held.is_some_and(|held| cx.now >= held.until) {
             self.held = None;
         }
-        let wants_session = self.wants_session();
-        if !wants_session && !self.session.is_closed() {
+        if !self.wants_session() && !self.session.is_closed() {
             self.session_event(cx, SessionEvent::Close, config, effects);
         }
         if self.session.poll_timeout().is_some_and(|at| at <= cx.now) {
@@ -363,6 +362,7 @@ impl Pool {
         if self.gone && self.deletes_set() && self.session.is_closed() {
             self.scale_set.delete();
         }
+        let wants_session = self.wants_session();
         if wants_session
             && self.session.is_closed()
             && let Some(scale_set) = self.scale_set.id()
@@ -427,13 +427,12 @@ impl Pool {
         self.session.is_open() && !self.gone && self.scaler.in_motion(&self.wanted(now))
     }
 
+    /// When the pool is to be reconciled again. What is due already was just done, or waits for an answer.
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let active = self.spec.is_some() && !self.stopping && !self.gone;
-        let keeper = if active || (self.gone && !self.stopping) { self.scale_set.poll_timeout() } else { None };
-        let keeper = keeper.filter(|at| *at > now || self.session.is_open() || self.scale_set.id().is_none());
+        let keeper = if self.spec.is_some() && !self.stopping { self.scale_set.poll_timeout() } else { None };
         let scaler = if self.session.is_open() { self.scaler.poll_timeout(now, &self.wanted(now)) } else { None };
         let held = self.held.map(|held| held.until);
-        [self.session.poll_timeout(), keeper, scaler, held].into_iter().flatten().min()
+        [self.session.poll_timeout(), keeper, scaler, held].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     fn assigned(&self, now: Instant) -> u32 {
