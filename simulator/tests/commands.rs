@@ -1,0 +1,32 @@
+//! The command line of `poolkeeper-sim`, as a person meets it.
+
+use std::process::{Command, Output};
+
+fn sim(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_poolkeeper-sim")).args(args).output().expect("the binary runs")
+}
+
+#[test]
+fn help_names_the_commands() {
+    let output = sim(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("serve") && text.contains("replay"), "{text}");
+}
+
+#[test]
+fn a_recording_that_is_not_there_is_a_usage_error() {
+    let output = sim(&["replay", "no-such-journal.jsonl.zst"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-journal.jsonl.zst"));
+}
+
+#[test]
+fn a_foreign_file_is_refused_with_its_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("journal.jsonl");
+    std::fs::write(&file, "{\"hello\":1}\n").expect("a file");
+    let output = sim(&["replay", &file.display().to_string()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("journal.jsonl"), "{output:?}");
+}
