@@ -261,6 +261,13 @@ impl core::ops::Deref for Config {
     }
 }
 
+impl Config {
+    /// A daemon serves one stack for as long as it lives.
+    pub(crate) fn keep_stack_of(&mut self, old: &Self) {
+        self.raw.stack.clone_from(&old.raw.stack);
+    }
+}
+
 impl RawConfig {
     /// GitHub's names are case-insensitive: one spelling makes them comparable.
     fn lower_case_orgs(&mut self) {
@@ -319,6 +326,9 @@ impl RawConfig {
         if pool.size_min > pool.size_max {
             let problem = alloc::format!("{} is more than size_max {}", pool.size_min, pool.size_max);
             return Err(error("pool.size_min", &problem, "lower size_min or raise size_max"));
+        }
+        if pool.boot_deadline == Duration::ZERO {
+            return Err(error("pool.boot_deadline", "is zero", "give instances time to start, for example \"10m\""));
         }
         if !pool.name.contains("{pool}") {
             let problem = alloc::format!("\"{}\" does not contain {{pool}}", pool.name);

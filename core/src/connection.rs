@@ -60,7 +60,9 @@ pub enum ConnectionEvent {
         /// How.
         result: Result<Reply, TransportError>,
     },
-    /// The caller no longer wants what it asked for; its call still ends.
+    /// The config replaced this connection: what waits ends as cancelled, and nothing more is sent.
+    Retire,
+    /// The caller no longer wants the poll it asked for; the poll still ends.
     Cancel {
         /// Who.
         caller: Caller,
@@ -117,10 +119,14 @@ pub struct Connection {
     waiting: VecDeque<Waiting>,
     in_flight: BTreeMap<RequestId, Flight>,
     by_deadline: BTreeSet<(Instant, RequestId)>,
+    polls: Polls,
     runner_groups: BTreeMap<String, (RunnerGroup, Instant)>,
     pump_at: Option<Instant>,
     /// The chain's next step waits for room in the API's limits, not for time.
     chain_waits: bool,
+    /// A call or a step waits for another call of the same credential to end.
+    starved: bool,
+    retired: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,6 +141,17 @@ struct Flight {
     purpose: Purpose,
     admin: Option<Slot>,
     deadline: Instant,
+}
+
+/// The poll in flight of each caller.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<(Caller, RequestId)>", into = "Vec<(Caller, RequestId)>")]
+struct Polls(BTreeMap<Caller, RequestId>);
+
+/// Where the next call stands.
+enum Place {
+    Urgent(usize),
+    First,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,9 +183,12 @@ impl Connection {
             waiting: VecDeque::new(),
             in_flight: BTreeMap::new(),
             by_deadline: BTreeSet::new(),
+            polls: Polls::default(),
             runner_groups: BTreeMap::new(),
             pump_at: None,
             chain_waits: false,
+            starved: false,
+            retired: false,
         })
     }
 
@@ -188,13 +208,22 @@ impl Connection {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let overdue = self.by_deadline.first().map(|(at, _)| *at);
-        let chain = self.tokens.poll_timeout(self.has_waiting() && !self.chain_waits);
+        let chain = self.tokens.poll_timeout(self.wants_admin() && !self.chain_waits);
         [overdue, self.pump_at, chain].into_iter().flatten().min()
     }
 
-    /// Whether calls wait for room in the API's limits.
-    pub(crate) fn has_waiting(&self) -> bool {
+    /// Whether it waits for another call of the same credential to end.
+    pub(crate) const fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    fn has_waiting(&self) -> bool {
         !self.waiting.is_empty() || !self.urgent.is_empty()
+    }
+
+    /// Whether a call waits that needs the admin token.
+    fn wants_admin(&self) -> bool {
+        !self.waiting.is_empty() || self.urgent.iter().any(|waiting| !waiting.call.brings_its_token())
     }
 
     /// Whether nothing is asked, in flight or waiting.
@@ -210,12 +239,17 @@ impl Connection {
             }
             ConnectionEvent::Reply { id, result } => self.ended(cx, id, result, effects),
             ConnectionEvent::Cancel { caller } => self.cancel(caller, effects),
+            ConnectionEvent::Retire => self.retire(effects),
             ConnectionEvent::Tick => self.give_up_overdue(cx, effects),
         }
         self.pump(cx, effects);
     }
 
     fn enqueue(&mut self, cx: &mut Context<'_>, waiting: Waiting, effects: &mut Vec<ConnectionEffect>) {
+        if self.retired {
+            let (caller, call) = (waiting.caller, waiting.call.kind());
+            return effects.push(ConnectionEffect::Called { caller, call, result: Err(CallError::cancelled()) });
+        }
         if waiting.call.kind().is_poll() {
             self.send(cx, waiting, effects);
         } else if waiting.call.is_urgent() {
@@ -234,6 +268,11 @@ impl Connection {
     ) {
         let Some(flight) = self.in_flight.remove(&id) else { return };
         self.by_deadline.remove(&(flight.deadline, id));
+        if let Purpose::Call(waiting) = &flight.purpose
+            && waiting.call.kind().is_poll()
+        {
+            self.polls.0.remove(&waiting.caller);
+        }
         let result = match result {
             Ok(reply) if (200..300).contains(&reply.status) => Ok(reply),
             Ok(reply) => Err(CallError::from_reply(&reply)),
@@ -269,6 +308,7 @@ impl Connection {
     ) {
         if let (Err(CallError { status: Some(401), .. }), Some(slot)) = (&result, admin)
             && !waiting.token_refused
+            && !self.retired
             && self.tokens.refused(now, slot, effects)
         {
             self.urgent.push_front(Waiting { token_refused: true, ..waiting });
@@ -283,30 +323,18 @@ impl Connection {
         effects.push(ConnectionEffect::Called { caller, call: kind, result });
     }
 
-    fn cancel(&mut self, caller: Caller, effects: &mut Vec<ConnectionEffect>) {
-        let cancelled = || CallError {
-            kind: CallErrorKind::Cancelled,
-            status: None,
-            message: String::new(),
-            retry_after: None,
-            activity_id: None,
-        };
-        for queue in [&mut self.urgent, &mut self.waiting] {
-            queue.retain(|waiting| {
-                if waiting.caller == caller {
-                    let call = waiting.call.kind();
-                    effects.push(ConnectionEffect::Called { caller, call, result: Err(cancelled()) });
-                }
-                waiting.caller != caller
-            });
+    fn cancel(&self, caller: Caller, effects: &mut Vec<ConnectionEffect>) {
+        effects.extend(self.polls.0.get(&caller).map(|id| ConnectionEffect::Cancel { id: *id }));
+    }
+
+    fn retire(&mut self, effects: &mut Vec<ConnectionEffect>) {
+        self.retired = true;
+        for Waiting { caller, call, .. } in self.urgent.drain(..).chain(self.waiting.drain(..)) {
+            let result = Err(CallError::cancelled());
+            effects.push(ConnectionEffect::Called { caller, call: call.kind(), result });
         }
-        let of_caller = |flight: &Flight| matches!(&flight.purpose, Purpose::Call(w) if w.caller == caller);
-        effects.extend(
-            self.in_flight
-                .iter()
-                .filter(|(_, flight)| of_caller(flight))
-                .map(|(id, _)| ConnectionEffect::Cancel { id: *id }),
-        );
+        effects.extend(self.polls.0.values().map(|id| ConnectionEffect::Cancel { id: *id }));
+        self.tokens.drop_all(effects);
     }
 
     /// The shell answers every request in time; one that it does not answer is given up here.
@@ -329,29 +357,43 @@ impl Connection {
     fn pump(&mut self, cx: &mut Context<'_>, effects: &mut Vec<ConnectionEffect>) {
         self.pump_at = None;
         self.chain_waits = false;
+        self.starved = false;
         self.answer_from_memory(cx.now, effects);
-        if let Some(step) = self.tokens.next_step(cx.now, self.has_waiting()) {
+        if let Some(step) = self.tokens.next_step(cx.now, self.wants_admin()) {
             match cx.limiter.take(cx.now) {
                 Ok(()) => self.send_step(cx, step, effects),
                 Err(at) => {
-                    self.pump_at = at;
                     self.chain_waits = true;
+                    self.wait_for_room(at);
                 }
             }
         }
-        while self.has_waiting() && self.tokens.admin(cx.now).is_some() {
-            match cx.limiter.take(cx.now) {
-                Ok(()) => {
-                    if let Some(waiting) = self.urgent.pop_front().or_else(|| self.waiting.pop_front()) {
-                        self.send(cx, waiting, effects);
-                    }
-                }
-                Err(at) => {
-                    self.pump_at = at;
-                    return;
-                }
+        while let Some(place) = self.next_place(cx.now) {
+            if let Err(at) = cx.limiter.take(cx.now) {
+                return self.wait_for_room(at);
+            }
+            let next = match place {
+                Place::Urgent(n) => self.urgent.remove(n),
+                Place::First => self.waiting.pop_front(),
+            };
+            match next {
+                Some(waiting) => self.send(cx, waiting, effects),
+                None => unreachable!("the place was taken from the queue"),
             }
         }
+    }
+
+    /// Which waiting call may be sent next: without an admin token only one that brings its own.
+    fn next_place(&self, now: Instant) -> Option<Place> {
+        if self.tokens.admin(now).is_none() {
+            return self.urgent.iter().position(|waiting| waiting.call.brings_its_token()).map(Place::Urgent);
+        }
+        if self.urgent.is_empty() { (!self.waiting.is_empty()).then_some(Place::First) } else { Some(Place::Urgent(0)) }
+    }
+
+    fn wait_for_room(&mut self, at: Option<Instant>) {
+        self.pump_at = at;
+        self.starved = at.is_none();
     }
 
     fn answer_from_memory(&mut self, now: Instant, effects: &mut Vec<ConnectionEffect>) {
@@ -432,6 +474,11 @@ impl Connection {
         let call = purpose.kind();
         let deadline = cx.now + request.timeout + BACKSTOP;
         self.by_deadline.insert((deadline, id));
+        if let Purpose::Call(waiting) = &purpose
+            && call.is_poll()
+        {
+            self.polls.0.insert(waiting.caller, id);
+        }
         self.in_flight.insert(id, Flight { purpose, admin, deadline });
         effects.push(ConnectionEffect::Request { id, call, request });
     }
@@ -439,6 +486,18 @@ impl Connection {
     /// Checks what must always hold.
     pub(crate) fn check(&self) {
         assert_eq!(self.in_flight.len(), self.by_deadline.len(), "each call in flight has one deadline");
+    }
+}
+
+impl From<Vec<(Caller, RequestId)>> for Polls {
+    fn from(polls: Vec<(Caller, RequestId)>) -> Self {
+        Self(polls.into_iter().collect())
+    }
+}
+
+impl From<Polls> for Vec<(Caller, RequestId)> {
+    fn from(polls: Polls) -> Self {
+        polls.0.into_iter().collect()
     }
 }
 

@@ -75,6 +75,11 @@ impl Limiter {
         Ok(())
     }
 
+    /// Whether another call may be in flight.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.in_flight < self.limits.in_flight
+    }
+
     /// A call ended.
     pub(crate) fn release(&mut self) {
         assert!(self.in_flight > 0, "a call ends once");
@@ -119,8 +124,10 @@ impl Limiter {
         }
         let span = now.since(self.filled_at).as_millis().min(60 * MILLI);
         let earned = span.saturating_mul(self.rate_milli) / MILLI;
-        self.tokens_milli = (self.tokens_milli + earned).min(u64::from(self.limits.burst) * MILLI);
-        self.filled_at = now;
+        if earned > 0 {
+            self.tokens_milli = (self.tokens_milli + earned).min(u64::from(self.limits.burst) * MILLI);
+            self.filled_at = now;
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::connection::Caller;
 use crate::context::Context;
 use crate::github::answer::Answer;
 use crate::github::call::Call;
-use crate::github::error::CallError;
+use crate::github::error::{CallError, CallErrorKind};
 use crate::github::message::{JobMessageKind, Message, Statistics};
 use crate::machine::ConnectionId;
 use crate::notice::{Decision, PoolFact, PoolId, Verdict};
@@ -75,6 +75,8 @@ pub(crate) struct Pool {
     held: Option<Held>,
     stopping: bool,
     messages: u64,
+    /// How many messages had come when the counts were asked for: a newer one is newer than the answer.
+    read_at_message: u64,
     error: Option<String>,
 }
 
@@ -120,6 +122,7 @@ impl Pool {
             held: None,
             stopping: false,
             messages: 0,
+            read_at_message: 0,
             error: None,
         }
     }
@@ -130,8 +133,9 @@ impl Pool {
     }
 
     /// Whether a describe that shows nothing new means nothing.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.scaler.described_at().is_some() && !self.scaler.waits_for_describe()
+    pub(crate) fn is_settled(&self, now: Instant) -> bool {
+        let lacks = self.session.is_open() && self.scaler.lacks(&self.wanted(now));
+        self.scaler.described_at().is_some() && !self.scaler.waits_for_describe() && !lacks
     }
 
     pub(crate) const fn desired(&self) -> u32 {
@@ -145,7 +149,7 @@ impl Pool {
 
     /// Whether nothing of it is left open.
     pub(crate) fn is_closed(&self) -> bool {
-        self.session.is_closed() && (!self.gone || !self.deletes_set() || self.scale_set.is_deleted())
+        self.session.is_closed() && (self.stopping || !self.gone || !self.deletes_set() || self.scale_set.is_deleted())
     }
 
     /// Takes in a describe; `asked_at` is when it was asked for.
@@ -182,7 +186,8 @@ impl Pool {
 
     /// Whether it may become another pool now.
     pub(crate) fn may_rebind(&self) -> bool {
-        self.spec.is_none() || (self.group.instances.is_empty() && self.session.is_closed())
+        self.spec.is_none()
+            || (self.group.instances.is_empty() && self.session.is_closed() && !self.scale_set.is_calling())
     }
 
     /// The pool is to be this.
@@ -191,6 +196,8 @@ impl Pool {
             self.scale_set = ScaleSetKeeper::new();
             self.statistics = None;
             self.held = None;
+        } else if self.spec.as_ref().is_some_and(|before| before.labels != spec.labels) {
+            self.scale_set.wishes_changed();
         }
         self.retag = None;
         self.spec = Some(spec);
@@ -252,7 +259,7 @@ impl Pool {
                 let learned = self.scale_set.answered(cx, spec, result);
                 effects.extend(learned.facts.into_iter().map(PoolEffect::Note));
                 self.error = learned.error;
-                if let Some(statistics) = learned.statistics {
+                if let Some(statistics) = learned.statistics.filter(|_| self.read_at_message == self.messages) {
                     self.held = None;
                     self.statistics = Some(statistics);
                 }
@@ -312,6 +319,9 @@ impl Pool {
             SessionEffect::Closed => PoolFact::SessionClosed,
             SessionEffect::Failed { call, error, retry_in } => {
                 self.error = Some(alloc::format!("{}: {error}", call.as_str()));
+                if error.kind == CallErrorKind::Misbehaved {
+                    self.scale_set.re_read_soon(now + RE_READ_SOON);
+                }
                 PoolFact::CallFailed { call, error, retry_in }
             }
         };
@@ -374,6 +384,9 @@ impl Pool {
             && !self.stopping
         {
             let call = self.scale_set.next(cx.now, spec, self.session.is_open());
+            if call.is_some() {
+                self.read_at_message = self.messages;
+            }
             effects.extend(call.map(|call| PoolEffect::Call(Caller::Pool(self.id), call)));
         }
         let wanted = self.wanted(cx.now);
@@ -449,12 +462,14 @@ impl Pool {
 
     fn wanted(&self, now: Instant) -> Wanted {
         let Some(spec) = &self.spec else { return Wanted::default() };
+        let draining = matches!(self.verdict, Verdict::Draining { .. });
         let may_raise = !self.is_paused() && matches!(self.verdict, Verdict::Driven | Verdict::ScaleOutOnly { .. });
         Wanted {
             assigned: self.assigned(now),
-            idle: spec.idle,
-            size_min: spec.size_min,
+            idle: if draining { 0 } else { spec.idle },
+            size_min: if draining { 0 } else { spec.size_min },
             size_max: spec.size_max.min(self.room),
+            room: self.room,
             idle_grace: spec.idle_grace,
             boot_deadline: spec.boot_deadline,
             may_raise,

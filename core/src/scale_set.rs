@@ -91,6 +91,16 @@ impl ScaleSetKeeper {
         matches!(self.step, Step::Deleted)
     }
 
+    /// Whether a call about the set is in flight.
+    pub(crate) const fn is_calling(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// The tags ask for other labels.
+    pub(crate) const fn wishes_changed(&mut self) {
+        self.updated = false;
+    }
+
     /// The group is gone, and the set is to go with it.
     pub(crate) fn delete(&mut self) {
         if !matches!(self.step, Step::Delete | Step::Deleted) {
@@ -230,7 +240,7 @@ impl ScaleSetKeeper {
                 self.step = Step::FindRunnerGroup;
                 self.runner_group_id = None;
             }
-            (Step::Ready, CallKind::ScaleSet) => self.re_read_at = cx.now + RE_READ_EVERY,
+            (Step::Ready, CallKind::UpdateScaleSet) if may_pass(error.kind) => self.updated = false,
             (Step::FindRunnerGroup | Step::Find | Step::Create | Step::Ready | Step::Delete | Step::Deleted, _) => {}
         }
         let retry_in = self.backoff.fail(cx.rng, error.retry_after);
@@ -261,6 +271,18 @@ impl ScaleSetKeeper {
             labels_differ(set, spec).is_some() || set.runner_setting != RunnerSetting { disable_update: true }
         })
     }
+}
+
+/// Whether the same call may succeed later.
+const fn may_pass(kind: CallErrorKind) -> bool {
+    matches!(
+        kind,
+        CallErrorKind::Unreachable
+            | CallErrorKind::OutcomeUnknown
+            | CallErrorKind::RateLimited
+            | CallErrorKind::ServerError
+            | CallErrorKind::Cancelled
+    )
 }
 
 fn wanted(spec: &PoolSpec, runner_group_id: u64) -> NewScaleSet {

@@ -32,6 +32,8 @@ pub struct Wanted {
     pub size_min: u32,
     /// The most capacity.
     pub size_max: u32,
+    /// What the organization's wall leaves: not even broken instances are replaced beyond it.
+    pub room: u32,
     /// How long a surplus lasts before capacity is lowered.
     pub idle_grace: Duration,
     /// How long an instance may take to start.
@@ -190,15 +192,24 @@ impl Scaler {
             return None;
         }
         let out = self.out(wanted);
-        if wanted.may_raise && self.desired < out && (wanted.may_lower || now.since(described_at) < FRESH) {
+        if wanted.may_raise && self.desired < out && (self.is_protected(wanted) || now.since(described_at) < FRESH) {
             return Some(self.decision(wanted, out));
+        }
+        if !wanted.may_lower || self.desired <= out {
+            return None;
         }
         let since = self.surplus_since?;
         let fresh = now.since(described_at) < FRESH;
         if now.since(since) >= wanted.idle_grace && fresh && self.may_pick_no_victim() {
-            return Some(self.decision(wanted, self.out(wanted)));
+            return Some(self.decision(wanted, out));
         }
         None
+    }
+
+    /// Whether capacity is missing that may be had.
+    #[must_use]
+    pub fn lacks(&self, wanted: &Wanted) -> bool {
+        wanted.may_raise && self.desired < self.out(wanted)
     }
 
     /// Starts or ends the grace of a surplus, after anything changed.
@@ -276,7 +287,14 @@ impl Scaler {
 
     /// Where OUT goes to, and LOWER stops.
     fn out(&self, wanted: &Wanted) -> u32 {
-        self.target(wanted).saturating_add(self.counts.unusable).min(self.group_max.max(self.group_min))
+        self.target(wanted)
+            .saturating_add(self.counts.unusable)
+            .min(self.group_max.min(wanted.room).max(self.group_min))
+    }
+
+    /// Whether a capacity set on an old view can kill nobody.
+    const fn is_protected(&self, wanted: &Wanted) -> bool {
+        wanted.may_lower && self.counts.unprotected == 0
     }
 
     const fn may_pick_no_victim(&self) -> bool {

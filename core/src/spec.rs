@@ -188,8 +188,8 @@ fn flag(key: &str, text: Option<String>) -> Result<Option<bool>, Fault> {
 fn span(key: &str, text: Option<String>) -> Result<Option<Duration>, Fault> {
     let Some(text) = text else { return Ok(None) };
     match Duration::parse(&text) {
-        Some(span) => Ok(Some(span)),
-        None => fault(&format!("tag {key} is \"{text}\""), "write a time like 90s, 10m or 2h"),
+        Some(span) if span > Duration::ZERO => Ok(Some(span)),
+        Some(_) | None => fault(&format!("tag {key} is \"{text}\""), "write a time like 90s, 10m or 2h"),
     }
 }
 

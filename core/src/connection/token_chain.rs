@@ -31,6 +31,8 @@ const RENEW_AT_MOST_EVERY: Duration = Duration::from_secs(30);
 const UNTOLD_LIFETIME: Duration = Duration::from_secs(600);
 /// A fresh registration token is not known everywhere at once: it is tried this often before a new one is made.
 const REGISTRATION_TRIES: u32 = 4;
+/// A token that claims a shorter life is tried all the same: a refusal tells the truth.
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(60);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_CAP: Duration = Duration::from_secs(60);
 const GITHUB_ACCEPT: &str = "application/vnd.github.v3+json";
@@ -135,6 +137,14 @@ impl TokenChain {
 
     pub(super) const fn sent(&mut self) {
         self.in_flight = true;
+    }
+
+    /// No token is needed any more.
+    pub(super) fn drop_all(&mut self, effects: &mut Vec<ConnectionEffect>) {
+        let access = self.access.take().map(|token| token.slot);
+        let registration = self.registration.take().map(|(slot, _)| slot);
+        let admin = self.admin.take().map(|admin| admin.slot);
+        effects.extend([access, registration, admin].into_iter().flatten().map(ConnectionEffect::Drop));
     }
 
     /// GitHub refused the admin token: whether a new one will be asked for.
@@ -294,7 +304,7 @@ const fn early(lifetime: Duration) -> Duration {
 }
 
 fn lifetime(token: &SealedSecret) -> Duration {
-    token.lifetime_s.map_or(UNTOLD_LIFETIME, Duration::from_secs)
+    token.lifetime_s.map_or(UNTOLD_LIFETIME, Duration::from_secs).max(SHORTEST_LIFETIME)
 }
 
 const fn accept() -> Header {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::github::answer::{Answer, Label, List, OpenedSession, Queue, RunnerGroup, RunnerSetting, ScaleSet};
 use crate::github::error::{CallError, CallErrorKind, misbehaved};
-use crate::github::message::Message;
+use crate::github::message::{Message, id, place};
 use crate::github::reply::{Body, Reply};
 use crate::github::request::{CallKind, Header, HeaderName, Method, Slot};
 use crate::github::scope::encode;
@@ -111,6 +111,11 @@ impl Call {
         matches!(self, Self::Acknowledge { .. } | Self::Acquire { .. } | Self::RefreshSession { .. })
     }
 
+    /// Whether it goes to the queue, with the queue's own token: the Actions Service is not asked.
+    pub(crate) const fn brings_its_token(&self) -> bool {
+        matches!(self, Self::Acknowledge { .. } | Self::Poll { .. })
+    }
+
     /// The scale set it is about; 0 when about none.
     pub(crate) const fn scale_set(&self) -> u64 {
         match self {
@@ -187,7 +192,10 @@ impl Call {
             }
             (Self::ScaleSetByName { .. }, Body::Raw(bytes)) => {
                 let List { value } = read::<List<ScaleSet>>(&bytes.0, status)?;
-                only(value, status).map(Answer::ScaleSet)
+                match only(value, status)? {
+                    Some(set) if set.id == 0 => Err(misbehaved(status, "a scale set without an id")),
+                    found => Ok(Answer::ScaleSet(found)),
+                }
             }
             (Self::ScaleSet { .. } | Self::CreateScaleSet { .. } | Self::UpdateScaleSet { .. }, Body::Raw(bytes)) => {
                 let set: ScaleSet = read(&bytes.0, status)?;
@@ -235,7 +243,7 @@ fn acquirable(status: u16, bytes: &[u8]) -> Result<Answer, CallError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Job {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "id")]
         runner_request_id: u64,
     }
     if status == 204 || bytes.trim_ascii().is_empty() {
@@ -246,7 +254,7 @@ fn acquirable(status: u16, bytes: &[u8]) -> Result<Answer, CallError> {
 }
 
 fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], status: u16) -> Result<T, CallError> {
-    serde_json::from_slice(bytes.strip_prefix(BOM).unwrap_or(bytes)).map_err(|e| misbehaved(status, &e.to_string()))
+    serde_json::from_slice(bytes.strip_prefix(BOM).unwrap_or(bytes)).map_err(|e| misbehaved(status, &place(&e)))
 }
 
 fn only<T>(mut found: Vec<T>, status: u16) -> Result<Option<T>, CallError> {

@@ -138,6 +138,17 @@ impl From<TransportError> for CallError {
 }
 
 impl CallError {
+    /// We called it off.
+    pub(crate) const fn cancelled() -> Self {
+        Self {
+            kind: CallErrorKind::Cancelled,
+            status: None,
+            message: String::new(),
+            retry_after: None,
+            activity_id: None,
+        }
+    }
+
     /// Reads a reply that is no success.
     pub(crate) fn from_reply(reply: &Reply) -> Self {
         let (type_name, message) = describe(&reply.body);

@@ -121,17 +121,22 @@ impl Message {
     /// # Errors
     /// Says what is wrong with the body, without quoting it.
     pub fn parse(body: &[u8]) -> Result<Self, String> {
-        let wire: WireMessage<'_> = serde_json::from_slice(body).map_err(|e| alloc::format!("message: {e}"))?;
-        if wire.message_type != JOB_MESSAGES {
-            return Err(alloc::format!("message {}: unknown messageType", wire.message_id));
-        }
+        let wire: WireMessage<'_> =
+            serde_json::from_slice(body).map_err(|e| alloc::format!("message: {}", place(&e)))?;
         if wire.message_id == 0 {
             return Err("message: messageId is 0 or absent".into());
         }
-        let elements: Vec<WireJob<'_>> = match wire.body.as_deref() {
-            None | Some("") => Vec::new(),
-            Some(text) => {
-                serde_json::from_str(text).map_err(|e| alloc::format!("message {}: body: {e}", wire.message_id))?
+        let unreadable = Self { id: wire.message_id, statistics: wire.statistics, jobs: Vec::new(), unknown: 1 };
+        if wire.message_type != JOB_MESSAGES {
+            return Ok(unreadable);
+        }
+        let text = wire.body.as_deref().unwrap_or_default();
+        let elements: Vec<WireJob<'_>> = match serde_json::from_str(text) {
+            Ok(elements) => elements,
+            Err(_) if text.is_empty() => Vec::new(),
+            Err(_) => {
+                let (jobs, unknown) = one_by_one(text).unwrap_or((Vec::new(), 1));
+                return Ok(Self { jobs, unknown, ..unreadable });
             }
         };
         let total = elements.len();
@@ -141,6 +146,19 @@ impl Message {
     }
 }
 
+/// Reads what can be read of a list in which something is not as it should be.
+fn one_by_one(text: &str) -> Option<(Vec<JobMessage>, u32)> {
+    let values: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
+    let jobs: Vec<_> = values.iter().filter_map(|value| WireJob::deserialize(value).ok()?.into_job_message()).collect();
+    let unknown = u32::try_from(values.len() - jobs.len()).unwrap_or(u32::MAX);
+    Some((jobs, unknown))
+}
+
+/// Where JSON does not parse, and how, without a word of it: the peer's values may be long, or secret.
+pub(crate) fn place(error: &serde_json::Error) -> String {
+    alloc::format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column())
+}
+
 /// A count that a peer sent: null and negative numbers are 0, too large ones are cut.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let number = Option::<i64>::deserialize(deserializer)?.unwrap_or(0);
@@ -148,7 +166,7 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
 }
 
 /// An id that a peer sent: null and negative numbers are 0.
-fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+pub(crate) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     Ok(Option::<i64>::deserialize(deserializer)?.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
 }
 
@@ -260,9 +278,28 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused_without_quoting_it() {
-        for body in [&b""[..], b"<html>", b"{}", br#"{"messageId":3,"messageType":"Secret"}"#, b"[1]"] {
+        for body in [&b""[..], b"<html>", b"{}", br#"{"messageId":"Secret"}"#, b"7"] {
             let error = Message::parse(body).unwrap_err();
             assert!(!error.contains("Secret") && !error.contains("html"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_does_not_hide_the_counts() {
+        let statistics = Some(Statistics { assigned: 3, ..Statistics::default() });
+        for (kind, body) in [("Other", ""), (JOB_MESSAGES, "<html>"), (JOB_MESSAGES, "[7]")] {
+            let text = alloc::format!(
+                r#"{{"messageId":3,"messageType":"{kind}","body":"{body}","statistics":{{"totalAssignedJobs":3}}}}"#
+            );
+            let expected = Message { id: 3, statistics, jobs: Vec::new(), unknown: 1 };
+            assert_eq!(Message::parse(text.as_bytes()), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_odd_element_does_not_hide_the_others() {
+        let body = br#"{"messageId":3,"messageType":"RunnerScaleSetJobMessages","body":"[{\"messageType\":\"JobAssigned\",\"jobId\":7},{\"messageType\":\"JobAssigned\",\"jobId\":\"8\"}]"}"#;
+        let message = Message::parse(body).unwrap();
+        assert_eq!((message.jobs.len(), message.unknown), (1, 1));
     }
 }

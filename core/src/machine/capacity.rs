@@ -103,6 +103,7 @@ impl Machine {
             let group = pool.group.name.clone();
             let call = AwsCall::SetDesiredCapacity { group: group.clone(), desired: decision.to };
             self.emit(Purpose::Write(id), call, effects);
+            self.share_wall(id);
             let fact = PoolFact::Scaling(decision);
             effects.push(Effect::Note(Notice::Pool { pool: id, group, fact }));
             self.touched.insert(id);

@@ -4,9 +4,11 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use super::discovery::is_lost;
 use super::routing::session_key;
 use super::{Machine, TimerKind};
 use crate::config::Config;
+use crate::connection::ConnectionEvent;
 use crate::event::Effect;
 use crate::notice::{Notice, PoolFact, PoolId};
 use crate::pool::{Claim, PoolEffect};
@@ -17,7 +19,12 @@ impl Machine {
     pub(super) fn claim(&mut self, id: PoolId, claim: Claim, effects: &mut Vec<Effect>) {
         match claim {
             Claim::Unchanged => {}
-            Claim::Refused(fault) => self.refuse(id, fault, effects),
+            Claim::Refused(fault) => {
+                if let Some(pool) = self.pools.get_mut(&id) {
+                    pool.retag = None;
+                }
+                self.refuse(id, fault, effects);
+            }
             Claim::Wants(spec) => self.want(id, spec, effects),
         }
     }
@@ -29,6 +36,7 @@ impl Machine {
             return self.pool_effects(id, effects, |pool, out| pool.wait_for_retag(spec, out));
         }
         if !bound && let Some(holder) = self.holder(&spec, &pool.group.arn) {
+            self.release_if_lost(&spec);
             let fault = Fault {
                 problem: format!("scale set \"{}\" already belongs to group \"{holder}\"", spec.key.name),
                 mend: "give one of the two another runs-on-pool".to_string(),
@@ -36,6 +44,7 @@ impl Machine {
             return self.refuse(id, fault, effects);
         }
         if !bound {
+            self.leave_wall(id);
             self.unbind(id, effects);
             let arn = self.pools.get(&id).map(|pool| pool.group.arn.clone());
             self.by_set.insert(spec.set.clone(), id);
@@ -54,6 +63,16 @@ impl Machine {
             return None;
         }
         Some(remembered.rsplit('/').next().unwrap_or_default().to_string())
+    }
+
+    /// A listed group claims the set of one that has long been missing: that one was replaced.
+    fn release_if_lost(&mut self, spec: &PoolSpec) {
+        let now = self.now;
+        let holder = self.by_set.get(&spec.set).and_then(|id| self.pools.get_mut(id));
+        if let Some(pool) = holder.filter(|pool| is_lost(pool, now)) {
+            pool.gone = true;
+            self.touched.insert(pool.id);
+        }
     }
 
     fn refuse(&mut self, id: PoolId, fault: Fault, effects: &mut Vec<Effect>) {
@@ -112,14 +131,20 @@ impl Machine {
 
     pub(super) fn reconfigure(&mut self, config: Config, effects: &mut Vec<Effect>) {
         let old = core::mem::replace(&mut self.config, config);
+        self.config.keep_stack_of(&old);
         let config = &self.config;
         let connections = &self.connections;
+        let mut replaced = Vec::new();
         self.connection_ids.retain(|_, id| {
             let name = connections.get(id).map(crate::connection::Connection::name).unwrap_or_default();
-            match config.connections.get(name) {
+            let stays = match config.connections.get(name) {
                 Some(now) => old.connections.get(name).is_some_and(|before| same_service(before, now)),
                 None => true,
+            };
+            if !stays {
+                replaced.push(*id);
             }
+            stays
         });
         effects.push(Effect::Note(Notice::Reconfigured));
         self.discovery.resolve_all();
@@ -134,6 +159,9 @@ impl Machine {
             };
             self.claim(id, claim, effects);
             self.touched.insert(id);
+        }
+        for id in replaced {
+            self.connection_event(id, ConnectionEvent::Retire, effects);
         }
         if self.stopping.is_none() {
             self.timers.set(TimerKind::Listing, Some(self.now));
@@ -155,10 +183,11 @@ impl Machine {
     }
 
     fn leave_wall(&mut self, id: PoolId) {
-        let Some(pool) = self.pools.get(&id) else { return };
+        let Some(pool) = self.pools.get_mut(&id) else { return };
         if let Some(sum) = pool.spec.as_ref().and_then(|spec| self.desired_by_org.get_mut(&spec.org)) {
             *sum = sum.saturating_sub(pool.counted);
         }
+        pool.counted = 0;
     }
 }
 

@@ -235,11 +235,10 @@ impl Machine {
                 effects.push(Effect::Note(Notice::Aws(AwsFact::MassDisappearance { missing, of })));
             }
             self.discovery.braked = missing;
-            return;
+            return self.resolve_the_refused(effects);
         }
         self.discovery.braked = 0;
-        let is_gone = |pool: &Pool| pool.missed >= GONE_AFTER && now.since(pool.missed_since) >= GONE_FOR;
-        for pool in self.pools.values_mut().filter(|pool| is_gone(pool)) {
+        for pool in self.pools.values_mut().filter(|pool| is_lost(pool, now)) {
             pool.gone = true;
             self.touched.insert(pool.id);
         }
@@ -268,7 +267,7 @@ impl Machine {
         }
         let must_resolve = pool.resolved_in != generation || pool.retag.is_some();
         pool.resolved_in = generation;
-        let unchanged = !must_resolve && pool.group == group && pool.is_settled();
+        let unchanged = !must_resolve && pool.group == group && pool.is_settled(self.now);
         let mut out = Vec::new();
         let claim = pool.described(self.now, asked_at, group, config, must_resolve, &mut out);
         for effect in out {
@@ -297,6 +296,11 @@ impl Machine {
         self.pools.insert(id, Pool::new(id, group, &self.config.owner));
         id
     }
+}
+
+/// Whether a group was missing for so long that it is gone.
+pub(super) fn is_lost(pool: &Pool, now: Instant) -> bool {
+    pool.missed >= GONE_AFTER && now.since(pool.missed_since) >= GONE_FOR
 }
 
 fn describe_failed(error: AwsError, retry_in: Duration) -> Effect {

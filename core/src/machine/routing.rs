@@ -3,13 +3,16 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use super::{ConnectionId, Machine, TimerKind};
 use crate::connection::{Caller, Connection, ConnectionEffect, ConnectionEvent};
 use crate::context::Context;
 use crate::event::Effect;
+use crate::github::error::{CallError, CallErrorKind};
 use crate::github::reply::{Reply, TransportError};
 use crate::github::request::RequestId;
+use crate::limiter::Limiter;
 use crate::notice::{Notice, PoolId};
 use crate::pool::{Pool, PoolEffect};
 use crate::spec::PoolSpec;
@@ -36,22 +39,29 @@ impl Machine {
         self.connection_event(id, ConnectionEvent::Tick, effects);
     }
 
-    /// Lets connections with waiting calls use the room that others of the same credential left.
+    /// Lets starved connections use the room that others of the same credential left, each in its turn.
     pub(super) fn feed_hungry(&mut self, effects: &mut Vec<Effect>) {
-        let hungry: Vec<_> = self.hungry.iter().copied().take(FEED_AT_ONCE).collect();
+        let has_room = |id: &&ConnectionId| {
+            let name = self.connections.get(id).map(Connection::name).unwrap_or_default();
+            self.github_limits.get(name).is_none_or(Limiter::has_room)
+        };
+        let later = self.hungry.range((Bound::Excluded(self.fed), Bound::Unbounded));
+        let turn = later.chain(self.hungry.range(..=self.fed));
+        let hungry: Vec<_> = turn.filter(has_room).copied().take(FEED_AT_ONCE).collect();
         for id in hungry {
+            self.fed = id;
             self.connection_event(id, ConnectionEvent::Tick, effects);
         }
     }
 
-    fn connection_event(&mut self, id: ConnectionId, event: ConnectionEvent, effects: &mut Vec<Effect>) {
+    pub(super) fn connection_event(&mut self, id: ConnectionId, event: ConnectionEvent, effects: &mut Vec<Effect>) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let limiter = Self::limiter(&mut self.github_limits, connection.name());
         let mut cx = Context { now: self.now, rng: &mut self.rng, ids: &mut self.ids, limiter };
         let mut out = core::mem::take(&mut self.scratch.connection);
         connection.handle(&mut cx, event, &mut out);
         let timeout = connection.poll_timeout();
-        if connection.has_waiting() {
+        if connection.is_starved() {
             self.hungry.insert(id);
         } else {
             self.hungry.remove(&id);
@@ -123,11 +133,12 @@ impl Machine {
 
     pub(super) fn carry_out_for_pool(&mut self, id: PoolId, effect: PoolEffect, effects: &mut Vec<Effect>) {
         match effect {
-            PoolEffect::Call(caller, call) => {
-                if let Some(connection) = self.connection_of(id) {
+            PoolEffect::Call(caller, call) => match self.connection_of(id) {
+                Some(connection) => {
                     self.connection_event(connection, ConnectionEvent::Call { caller, call }, effects);
                 }
-            }
+                None => self.no_connection(id, caller, effects),
+            },
             PoolEffect::CancelPoll => {
                 if let Some(connection) = self.connection_of(id) {
                     let caller = Caller::Session(id);
@@ -150,6 +161,14 @@ impl Machine {
                 effects.push(Effect::Note(Notice::Pool { pool: id, group: pool.group.name.clone(), fact }));
             }
         }
+    }
+
+    /// The config has no connection for the pool any more: its call fails, and is tried again later.
+    fn no_connection(&mut self, id: PoolId, caller: Caller, effects: &mut Vec<Effect>) {
+        let message = "the connection is not configured any more".into();
+        let error = CallError { kind: CallErrorKind::Denied, message, ..CallError::cancelled() };
+        self.touched.insert(id);
+        self.pool_step(id, effects, |pool, cx, config, out| pool.called(cx, caller, Err(error), config, out));
     }
 
     pub(super) fn remember(&mut self, key: String, value: Option<String>, effects: &mut Vec<Effect>) {
