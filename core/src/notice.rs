@@ -119,6 +119,8 @@ pub enum PoolFact {
         /// Its id.
         message: u64,
     },
+    /// A poll ended with a success that said nothing at all: taken for the usual "nothing new".
+    EmptyReply,
     /// Statistics all zero came beside assigned jobs: the last target is held and the counts are read again.
     StatisticsDistrusted,
     /// Jobs were acquired.

@@ -307,6 +307,7 @@ impl Pool {
                 return self.absorb_message(now, message, config, effects);
             }
             SessionEffect::Redelivered(message) => PoolFact::Redelivered { message },
+            SessionEffect::EmptyReply => PoolFact::EmptyReply,
             SessionEffect::Acquired { asked, got } => PoolFact::Acquired { asked, got },
             SessionEffect::Standby(retry_in) => PoolFact::Standby { retry_in },
             SessionEffect::ScaleSetMissing => {
@@ -346,6 +347,9 @@ impl Pool {
                 self.statistics = Some(statistics);
             }
             None => self.scale_set.re_read_soon(now + RE_READ_SOON),
+        }
+        if message.jobs.iter().any(|job| job.kind == JobMessageKind::Completed) {
+            self.scaler.job_ended();
         }
         effects.push(PoolEffect::Absorbed);
         let Message { id, jobs, unknown, .. } = message;

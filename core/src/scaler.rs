@@ -252,6 +252,12 @@ impl Scaler {
             || self.desired != self.out(wanted)
     }
 
+    /// A job ended, so an instance leaves by itself and takes desired with it, perhaps before a describe shows either:
+    /// the next describe is believed.
+    pub const fn job_ended(&mut self) {
+        self.trusted_until = None;
+    }
+
     /// A decision goes out to AWS.
     pub fn writes(&mut self, decision: Decision) {
         assert!(self.writing.is_none(), "one write at a time");

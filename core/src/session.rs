@@ -41,7 +41,7 @@ use crate::view::SessionView;
 
 mod open;
 
-use open::{Open, Stage, Verdict};
+use open::{LIST_AGAIN_AFTER, Open, Stage, Verdict};
 
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_CAP: Duration = Duration::from_secs(30);
@@ -95,6 +95,8 @@ pub enum SessionEffect {
     Message(Message),
     /// A message came again.
     Redelivered(u64),
+    /// A poll ended with a success that said nothing at all.
+    EmptyReply,
     /// Jobs were acquired.
     Acquired {
         /// How many we asked for.
@@ -440,7 +442,13 @@ impl Session {
     ) {
         let stage = open.stage;
         match open.failed(cx.now, &error) {
-            Verdict::GoOn => self.resume(cx.now, open, effects),
+            Verdict::GoOn => {
+                if stage == Stage::Listing {
+                    let retry_in = LIST_AGAIN_AFTER;
+                    effects.push(SessionEffect::Failed { call: stage.call(), error, retry_in });
+                }
+                self.resume(cx.now, open, effects);
+            }
             Verdict::Lost => self.lost(cx, &open, error, effects),
             Verdict::Retry => {
                 let retry_in = open.tries.fail(cx.rng, error.retry_after);
@@ -465,10 +473,13 @@ impl Session {
         effects: &mut Vec<SessionEffect>,
     ) -> Result<(), CallError> {
         match (open.stage, answer) {
+            (Stage::Polling, Answer::EmptyReply) => {
+                self.polled(cx.now);
+                effects.push(SessionEffect::EmptyReply);
+                open.heard_nothing(cx);
+            }
             (Stage::Polling, Answer::Message(message)) => {
-                self.polled_at = Some(cx.now);
-                self.polls += 1;
-                self.backoff.reset();
+                self.polled(cx.now);
                 match message {
                     None => open.heard_nothing(cx),
                     Some(message) if message.id <= open.last_message => {
@@ -499,6 +510,12 @@ impl Session {
             (stage, _) => unreachable!("an answer of another call while {stage:?}"),
         }
         Ok(())
+    }
+
+    fn polled(&mut self, now: Instant) {
+        self.polled_at = Some(now);
+        self.polls += 1;
+        self.backoff.reset();
     }
 
     /// A session that did not last is not asked for again at once: a broken peer must not make us spin.

@@ -147,8 +147,12 @@ fn log_job(group: &str, message: &JobMessage) {
 
 fn count_pool_fact(metrics: &mut Metrics, group: &str, fact: &PoolFact) {
     match fact {
-        PoolFact::Message { jobs, .. } => {
+        PoolFact::EmptyReply => metrics.failed_calls.add(&[CallKind::Poll.as_str(), "empty_reply"], 1),
+        PoolFact::Message { jobs, unknown, .. } => {
             metrics.messages.add(&[group], 1);
+            if *unknown > 0 {
+                metrics.failed_calls.add(&[CallKind::Poll.as_str(), "unknown_message"], u64::from(*unknown));
+            }
             for message in jobs {
                 count_job(metrics, message);
             }

@@ -1,1 +1,9 @@
-//! poolkeeper.
+//! What crosses crates: the real programs against the sandbox, and the harness that runs them.
+
+pub mod bench;
+pub mod daemon;
+pub mod leaks;
+pub mod moto;
+pub mod programs;
+pub mod site;
+pub mod wait;

@@ -21,6 +21,8 @@ pub enum Answer {
     Session(OpenedSession),
     /// The queue's next message; `None` when there was nothing to say.
     Message(Option<Message>),
+    /// A success of the queue without a word.
+    EmptyReply,
     /// The request ids that were acquired.
     Acquired(Vec<u64>),
     /// The request ids of jobs that wait to be acquired.

@@ -233,8 +233,11 @@ fn session(sealed: Sealed, status: u16) -> Result<Answer, CallError> {
 
 fn message(status: u16, bytes: &[u8]) -> Result<Answer, CallError> {
     let text = bytes.strip_prefix(BOM).unwrap_or(bytes);
-    if status == 202 || text.trim_ascii().is_empty() {
+    if status == 202 {
         return Ok(Answer::Message(None));
+    }
+    if text.trim_ascii().is_empty() {
+        return Ok(Answer::EmptyReply);
     }
     Message::parse(text).map(|m| Answer::Message(Some(m))).map_err(|e| misbehaved(status, &e))
 }

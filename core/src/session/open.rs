@@ -20,7 +20,7 @@ const QUIET_CAP: Duration = Duration::from_secs(30);
 /// Jobs that wait to be acquired are listed at most this often.
 const LIST_EVERY: Duration = Duration::from_secs(10);
 /// After the list could not be had.
-const LIST_AGAIN_AFTER: Duration = Duration::from_secs(60);
+pub(super) const LIST_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// No session is refreshed ahead of time sooner than this after it got its token.
 const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(30);
 
@@ -168,6 +168,9 @@ impl Open {
         if let Some(statistics) = message.statistics {
             self.statistics = statistics;
             self.acquired_since = 0;
+        }
+        if message.unknown > 0 {
+            self.list_at = Instant::default();
         }
         let available = message.jobs.iter().filter(|job| job.kind == JobMessageKind::Available);
         self.offers = available.map(|job| job.job.request_id).filter(|id| *id != 0).collect();

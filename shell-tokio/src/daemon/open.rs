@@ -124,9 +124,10 @@ fn status(
     };
     let controls = controls.clone();
     let ask = move |query: Query| controls.try_send(Control::Query(query)).is_ok();
-    StatusServer::start(listen, Box::new(ask), Arc::clone(telemetry))
-        .map(Some)
-        .map_err(|error| failed(&format!("the status server cannot listen on {listen}"), &error))
+    let server = StatusServer::start(listen, Box::new(ask), Arc::clone(telemetry))
+        .map_err(|error| failed(&format!("the status server cannot listen on {listen}"), &error))?;
+    tracing::info!("status, metrics and API on http://{}", server.local_addr());
+    Ok(Some(server))
 }
 
 fn warn(config: &DaemonConfig, state: &State, options: &Options) {

@@ -55,6 +55,11 @@ pub(super) fn tell(fact: &PoolFact) -> Told {
         PoolFact::Redelivered { message } => {
             Told::new(Level::WARN, "redelivered", format!("message {message} came again: it changes nothing"))
         }
+        PoolFact::EmptyReply => Told::new(
+            Level::WARN,
+            "empty_reply",
+            "a poll ended well and said nothing at all: taken for \"nothing new\"",
+        ),
         PoolFact::StatisticsDistrusted => Told::new(
             Level::WARN,
             "statistics_distrusted",

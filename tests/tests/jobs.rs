@@ -1,0 +1,56 @@
+//! The main job: tagged groups in, capacity out, jobs run to their end.
+#![cfg(test)]
+
+use poolkeeper_tests::daemon::Daemon;
+use poolkeeper_tests::site::{Plan, Site};
+
+const POOLS: usize = 6;
+const JOBS_A_POOL: usize = 3;
+
+/// Runs jobs through every pool, and waits until the groups are empty again.
+fn run_jobs(site: &Site) -> Daemon {
+    let daemon = site.listening_daemon();
+    site.queue(JOBS_A_POOL);
+    site.until_jobs_end(&daemon);
+    site.until_acknowledged(&daemon);
+    site.until("empty groups", &daemon, |world| {
+        world.state().groups.iter().all(|group| group.desired == 0 && group.in_service == 0)
+    });
+    daemon
+}
+
+#[test]
+fn groups_follow_demand_up_and_down_with_a_personal_access_token() {
+    let site = Plan::new(POOLS).build();
+    let daemon = run_jobs(&site);
+
+    let totals = site.totals();
+    assert_eq!(totals.ended_well, u64::try_from(POOLS * JOBS_A_POOL).unwrap());
+    assert_eq!(totals.calls_of("github", "access_token"), 0);
+    assert!(totals.capacity_writes >= u64::try_from(POOLS).unwrap());
+    let capacity_changes = |direction| daemon.metric("poolkeeper_capacity_changes_total", &[direction]);
+    assert!(capacity_changes("direction=\"out\"") >= 1.0);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn groups_follow_demand_with_a_github_app() {
+    let site = Plan { app: true, ..Plan::new(POOLS) }.build();
+    let daemon = run_jobs(&site);
+
+    let totals = site.totals();
+    assert_eq!(totals.calls_of("github", "installation"), 3, "one an organization");
+    assert_eq!(totals.calls_of("github", "access_token"), 3);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn over_tls_polls_take_a_connection_each_and_all_other_calls_share_one() {
+    let site = Plan { tls: true, app: true, max_concurrent_streams: 4, ..Plan::new(POOLS) }.build();
+    let daemon = run_jobs(&site);
+
+    site.until_listened_to(&daemon);
+    let connections = daemon.connections_to(site.github_port());
+    assert_eq!(connections, POOLS + 1, "a connection for each poll by HTTP/1.1, and one by HTTP/2");
+    assert_eq!(daemon.stop(), 0);
+}

@@ -1,0 +1,200 @@
+//! The real daemon between the sandbox's GitHub and moto's AWS.
+
+#![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use aws_credential_types::Credentials;
+use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::config::{BehaviorVersion, Region};
+use aws_sdk_autoscaling::types::{AutoScalingGroup, LifecycleState, Tag};
+use poolkeeper_core::time::Duration as CoreDuration;
+use poolkeeper_simulator::github::{GitHubConfig, JobId, SetKey};
+use poolkeeper_simulator::sandbox::scenery::{REGION, STACK, write_daemon_files};
+use poolkeeper_simulator::sandbox::{Sandbox, SandboxConfig};
+use poolkeeper_simulator::workload::JobPlan;
+use poolkeeper_simulator::world::{World, WorldConfig};
+use poolkeeper_tests::bench::daemon::Daemon;
+use poolkeeper_tests::bench::pause;
+use poolkeeper_tests::moto::{Moto, REQUIRED, is_required};
+use tempfile::TempDir;
+
+const LONG: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// More than fit into one page of a describe.
+const MANY: usize = 103;
+const LAUNCH_CONFIGURATION: &str = "runner";
+
+#[test]
+fn the_right_groups_become_pools_and_their_capacity_follows_demand() {
+    let Some(moto) = moto() else { return };
+    let groups = Groups::of(&moto);
+    groups.create("ci-acme-linux", &pool_tags(STACK, "acme", "linux"));
+    groups.create("ci-acme-arm", &pool_tags(STACK, "acme", "arm"));
+    groups.create("ci-widgets-gpu", &pool_tags(STACK, "widgets", "gpu"));
+    groups.create("ci-of-another-stack", &pool_tags("another", "acme", "windows"));
+    groups.create("web", &[]);
+    let (linux, gpu) = (SetKey::new("acme", "acme-linux"), SetKey::new("widgets", "widgets-gpu"));
+    let sets = vec![linux.clone(), SetKey::new("acme", "acme-arm"), gpu.clone()];
+
+    let mut scene = Scene::start(&moto);
+    scene.wait_until("every set has its poll", |sandbox| sandbox.with(|world, _| world.is_listened_to(&sets)));
+    assert_eq!(scene.sets(), sets.iter().map(ToString::to_string).collect());
+
+    let jobs: Vec<JobId> = (0..3).map(|_| scene.queue(&linux)).collect();
+    scene.queue(&gpu);
+    scene.wait_until("capacity goes up", |_| {
+        groups.desired("ci-acme-linux") == 3 && groups.desired("ci-widgets-gpu") == 1
+    });
+    let instances = groups.group("ci-acme-linux").instances.unwrap();
+    assert_eq!(instances.len(), 3);
+    assert!(instances.iter().all(|instance| {
+        instance.lifecycle_state == Some(LifecycleState::InService) && instance.protected_from_scale_in == Some(true)
+    }));
+
+    for job in &jobs[..2] {
+        assert!(scene.sandbox.with(|world, at| world.cancel_job(at, *job)));
+    }
+    scene.wait_until("capacity goes down", |_| groups.desired("ci-acme-linux") == 1);
+
+    assert_eq!(groups.group("ci-acme-linux").instances.unwrap().len(), 3, "protected instances stay");
+    assert_eq!(groups.desired("ci-widgets-gpu"), 1);
+    for untouched in ["ci-acme-arm", "ci-of-another-stack", "web"] {
+        assert_eq!(groups.desired(untouched), 0, "{untouched}");
+    }
+}
+
+#[test]
+fn groups_beyond_the_first_page_are_found() {
+    let Some(moto) = moto() else { return };
+    let groups = Groups::of(&moto);
+    let pools: Vec<String> = (1..=MANY).map(|n| format!("pool-{n:03}")).collect();
+    for pool in &pools {
+        groups.create(&format!("ci-{pool}"), &pool_tags(STACK, "acme", pool));
+    }
+    let sets: Vec<SetKey> = pools.iter().map(|pool| SetKey::new("acme", &format!("acme-{pool}"))).collect();
+
+    let mut scene = Scene::start(&moto);
+    scene.wait_until("every set has its poll", |sandbox| sandbox.with(|world, _| world.is_listened_to(&sets)));
+    scene.queue(sets.last().unwrap());
+
+    let last = format!("ci-{}", pools.last().unwrap());
+    scene.wait_until("capacity goes up", |_| groups.desired(&last) == 1);
+    assert_eq!(scene.sets().len(), MANY);
+}
+
+/// A server, or nothing where it cannot be had and need not be.
+fn moto() -> Option<Moto> {
+    match Moto::start(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
+        Ok(moto) => Some(moto),
+        Err(why) => {
+            assert!(!is_required(), "{REQUIRED} is set, and {why}");
+            // Past the capture of a test that succeeds.
+            writeln!(std::io::stderr().lock(), "the test against moto did not run: {why}").unwrap();
+            None
+        }
+    }
+}
+
+/// Moto's groups, by way of AWS's own client.
+struct Groups {
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Groups {
+    fn of(moto: &Moto) -> Self {
+        let config = aws_sdk_autoscaling::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .credentials_provider(Credentials::new("sandbox", "sandbox", None, None, "test"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(&moto.url)
+            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let groups = Self { client: Client::from_conf(config), runtime };
+        let launch = groups.client.create_launch_configuration();
+        let launch =
+            launch.launch_configuration_name(LAUNCH_CONFIGURATION).image_id("ami-12c6146b").instance_type("t3.micro");
+        groups.runtime.block_on(launch.send()).unwrap();
+        groups
+    }
+
+    fn create(&self, name: &str, tags: &[(&str, String)]) {
+        let tag =
+            |(key, value): &(&str, String)| Tag::builder().key(*key).value(value).propagate_at_launch(false).build();
+        let create = self
+            .client
+            .create_auto_scaling_group()
+            .auto_scaling_group_name(name)
+            .launch_configuration_name(LAUNCH_CONFIGURATION)
+            .availability_zones(format!("{REGION}a"))
+            .min_size(0)
+            .max_size(10)
+            .new_instances_protected_from_scale_in(true)
+            .set_tags(Some(tags.iter().map(tag).collect()));
+        let suspend = self.client.suspend_processes().auto_scaling_group_name(name).scaling_processes("AZRebalance");
+        self.runtime.block_on(async {
+            create.send().await.unwrap();
+            suspend.send().await.unwrap();
+        });
+    }
+
+    fn group(&self, name: &str) -> AutoScalingGroup {
+        let describe = self.client.describe_auto_scaling_groups().auto_scaling_group_names(name);
+        let found = self.runtime.block_on(describe.send()).unwrap().auto_scaling_groups.unwrap();
+        found.into_iter().next().unwrap()
+    }
+
+    fn desired(&self, name: &str) -> i32 {
+        self.group(name).desired_capacity.unwrap()
+    }
+}
+
+fn pool_tags(stack: &str, org: &str, pool: &str) -> [(&'static str, String); 3] {
+    [("runs-on-stack", stack.to_owned()), ("runs-on-org", org.to_owned()), ("runs-on-pool", pool.to_owned())]
+}
+
+/// A sandbox whose AWS nobody asks, and the daemon that asks moto instead.
+struct Scene {
+    sandbox: Sandbox,
+    daemon: Daemon,
+    _dir: TempDir,
+}
+
+impl Scene {
+    fn start(moto: &Moto) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let github = GitHubConfig::default();
+        let pat = github.pat.clone().unwrap();
+        let world = World::new(WorldConfig { github, ..WorldConfig::default() }, 1);
+        let sandbox = Sandbox::start(SandboxConfig::default(), world).unwrap();
+        let files = write_daemon_files(dir.path(), &sandbox, &pat).unwrap();
+        let config = std::fs::read_to_string(&files.config).unwrap();
+        let config = config.replace(&sandbox.aws_url, &moto.url) + "\n[pool]\nidle_grace = \"1s\"\n";
+        std::fs::write(&files.config, config).unwrap();
+        let daemon = Daemon::spawn(&files.config, &dir.path().join("daemon.log")).unwrap();
+        Self { sandbox, daemon, _dir: dir }
+    }
+
+    fn sets(&self) -> BTreeSet<String> {
+        self.sandbox.with(|world, _| world.state().sets.iter().map(|set| set.key.to_string()).collect())
+    }
+
+    fn queue(&self, set: &SetKey) -> JobId {
+        let plan = JobPlan::success(CoreDuration::from_secs(3600));
+        self.sandbox.with(|world, at| world.queue_job(at, set, plan).unwrap())
+    }
+
+    fn wait_until(&mut self, what: &str, is_so: impl Fn(&Sandbox) -> bool) {
+        let started = Instant::now();
+        while !is_so(&self.sandbox) {
+            self.daemon.check().unwrap();
+            assert!(started.elapsed() < LONG, "not in {} s: {}", LONG.as_secs(), self.daemon.trouble(what));
+            pause(LOOK_EVERY);
+        }
+    }
+}
