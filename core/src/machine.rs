@@ -3,6 +3,7 @@
 //! Each step *absorbs* its event into what is observed, then *settles*: every pool that the event touched compares
 //! what is observed with what is wanted, and only then are calls made.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -59,7 +60,7 @@ pub struct Machine {
     routes: BTreeMap<RequestId, ConnectionId>,
     aws: AwsCalls,
     discovery: Discovery,
-    pools: BTreeMap<PoolId, Pool>,
+    pools: BTreeMap<PoolId, Box<Pool>>,
     next_pool: u32,
     by_arn: BTreeMap<String, PoolId>,
     by_name: BTreeMap<String, PoolId>,

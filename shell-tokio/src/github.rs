@@ -2,6 +2,7 @@
 
 mod clients;
 mod fault;
+mod polls;
 mod tls;
 
 use std::borrow::Cow;
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use poolkeeper_core::event::Event;
 use poolkeeper_core::github::reply::{Reply, ReplyHeaders, TransportError, TransportErrorKind};
-use poolkeeper_core::github::request::{CallKind, Method, Request, RequestId};
+use poolkeeper_core::github::request::{CallKind, Header, Method, Request, RequestId};
 use poolkeeper_core::seal::{RawReply, Secret};
 use poolkeeper_shell::config::GitHubSettings;
 use poolkeeper_shell::telemetry::Telemetry;
@@ -24,6 +25,7 @@ use crate::inbox::Promise;
 use clients::Clients;
 pub(crate) use fault::words;
 use fault::{not_sent, too_large, transport_error};
+use polls::{Poll, Polls};
 
 /// A body is read into memory as it comes, beginning with no more than this.
 const FIRST_BODY_BYTES: usize = 16 * 1024;
@@ -76,11 +78,59 @@ impl GitHub {
     #[must_use]
     pub fn start(&self, id: RequestId, call: CallKind, request: Box<Request>, promise: Promise) -> AbortHandle {
         let github = self.clone();
+        if call.is_poll() {
+            return self.start_poll(id, request, promise);
+        }
         let task = async move {
             let result = github.exchange(id, call, request).await;
             promise.keep(Event::GitHubReply { id, result });
         };
         tokio::spawn(task).abort_handle()
+    }
+
+    /// A held poll is all that an idle listener costs: its task keeps what it needs, and nothing else.
+    fn start_poll(&self, id: RequestId, request: Box<Request>, promise: Promise) -> AbortHandle {
+        let github = self.clone();
+        let connection = request.connection.clone();
+        match self.prepare_poll(request) {
+            Ready::Poll(polls, poll) => {
+                let sent = poll.sent.clone();
+                let started = Instant::now();
+                let held = Box::pin(polls.exchange(*poll));
+                let task = async move {
+                    let result = held
+                        .await
+                        .map(|raw| github.vault.seal(CallKind::Poll, id, &connection, raw, &sent, clock::unix_s()));
+                    github.count(CallKind::Poll, &connection, &result, started);
+                    promise.keep(Event::GitHubReply { id, result });
+                };
+                tokio::spawn(task).abort_handle()
+            }
+            Ready::Other(request) => {
+                let task = async move {
+                    let result = github.exchange(id, CallKind::Poll, request).await;
+                    promise.keep(Event::GitHubReply { id, result });
+                };
+                tokio::spawn(task).abort_handle()
+            }
+        }
+    }
+
+    /// The poll for the client of polls, unless a proxy is in the way or it cannot be sent at all.
+    fn prepare_poll(&self, request: Box<Request>) -> Ready {
+        let polls = self.connections.get(&request.connection).and_then(|clients| clients.polls.as_ref());
+        let Ok(uri) = request.url.parse::<hyper::Uri>() else { return Ready::Other(request) };
+        let Some(polls) = polls.filter(|polls| polls.reaches(&uri)) else { return Ready::Other(request) };
+        let Ok(authorization) = self.vault.authorization(&request, clock::unix_s()) else {
+            return Ready::Other(request);
+        };
+        let Ok(headers) = wire_headers(&request.headers, &authorization.header) else { return Ready::Other(request) };
+        let mut wire = hyper::Request::new(http_body_util::Empty::new());
+        *wire.uri_mut() = uri;
+        *wire.headers_mut() = headers;
+        let timeout = std::time::Duration::from_millis(request.timeout.as_millis());
+        let poll = Poll { request: wire, timeout, max_body: request.max_body, sent: authorization.secret };
+        Ready::Poll(Box::new(polls.clone()), Box::new(poll))
     }
 
     /// Carries one request there and its reply back.
@@ -113,7 +163,7 @@ impl GitHub {
             .connections
             .get(&request.connection)
             .ok_or_else(|| not_sent("the connection is not in the config any more"))?;
-        let client = if call.is_poll() { &clients.polls } else { &clients.calls };
+        let client = if call.is_poll() { &clients.proxied_polls } else { &clients.calls };
         let authorization = self.vault.authorization(&request, clock::unix_s()).map_err(not_sent)?;
         let max_body = request.max_body;
         let built = wire(*request, &authorization.header)?;
@@ -127,6 +177,11 @@ impl GitHub {
         };
         self.telemetry.github_call(call, connection, &outcome, started.elapsed());
     }
+}
+
+enum Ready {
+    Poll(Box<Polls>, Box<Poll>),
+    Other(Box<Request>),
 }
 
 struct Prepared {
@@ -143,8 +198,12 @@ fn wire(request: Request, authorization: &str) -> Result<reqwest::Request, Trans
     let mut built = reqwest::Request::new(wire_method(method), url);
     *built.timeout_mut() = Some(std::time::Duration::from_millis(timeout.as_millis()));
     *built.body_mut() = body.map(Into::into);
-    let map = built.headers_mut();
-    map.reserve(headers.len().saturating_add(1));
+    *built.headers_mut() = wire_headers(&headers, authorization)?;
+    Ok(built)
+}
+
+fn wire_headers(headers: &[Header], authorization: &str) -> Result<HeaderMap, TransportError> {
+    let mut map = HeaderMap::with_capacity(headers.len().saturating_add(1));
     for header in headers {
         let value = HeaderValue::from_str(&header.value)
             .map_err(|_| not_sent(format!("header {} is illegal", header.name.as_str())))?;
@@ -154,7 +213,7 @@ fn wire(request: Request, authorization: &str) -> Result<reqwest::Request, Trans
         .map_err(|_| not_sent("the credential holds characters that no header may hold"))?;
     secret.set_sensitive(true);
     map.insert(AUTHORIZATION, secret);
-    Ok(built)
+    Ok(map)
 }
 
 const fn wire_method(method: Method) -> reqwest::Method {

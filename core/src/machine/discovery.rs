@@ -1,5 +1,6 @@
 //! Finding groups: a listing of all every minute, and of those in motion every two seconds.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -293,7 +294,7 @@ impl Machine {
         let id = PoolId(self.next_pool);
         self.by_arn.insert(group.arn.clone(), id);
         self.by_name.insert(group.name.clone(), id);
-        self.pools.insert(id, Pool::new(id, group, &self.config.owner));
+        self.pools.insert(id, Box::new(Pool::new(id, group, &self.config.owner)));
         id
     }
 }

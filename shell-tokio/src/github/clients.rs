@@ -7,12 +7,13 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy, retry};
 
 use super::fault::words;
+use super::polls::Polls;
 use super::tls;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than the pause between two polls, shorter than servers keep idle connections.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
-const KEEPALIVE: Duration = Duration::from_secs(20);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(20);
 /// The most idle connections kept for calls that are no polls, to one host.
 const IDLE_CALLS_MAX: usize = 8;
 
@@ -20,7 +21,9 @@ const IDLE_CALLS_MAX: usize = 8;
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
     /// HTTP/1.1, a connection for each poll: over HTTP/2 polls would share one and use up its streams.
-    pub(super) polls: Client,
+    pub(super) polls: Option<Polls>,
+    /// The same through a proxy.
+    pub(super) proxied_polls: Client,
     /// All other calls, over HTTP/2 where the server offers it.
     pub(super) calls: Client,
 }
@@ -31,14 +34,15 @@ impl Clients {
         let build = |builder: ClientBuilder| {
             builder.build().map_err(|error| format!("no HTTP client can be made: {}", words(&error)))
         };
-        let polls = build(builder(settings, tls.clone(), &[b"http/1.1"])?.http1_only())?;
+        let polls = settings.proxy.is_none().then(|| Polls::new(tls.clone()));
+        let proxied_polls = build(builder(settings, tls.clone(), &[b"http/1.1"])?.http1_only())?;
         let calls = build(
             builder(settings, tls, &[b"h2", b"http/1.1"])?
                 .pool_max_idle_per_host(IDLE_CALLS_MAX)
                 .http2_keep_alive_interval(KEEPALIVE)
                 .http2_keep_alive_timeout(CONNECT_TIMEOUT),
         )?;
-        Ok(Self { polls, calls })
+        Ok(Self { polls, proxied_polls, calls })
     }
 }
 

@@ -24,11 +24,13 @@ pub(super) fn transport_error(error: reqwest::Error, sent: &Secret) -> Transport
     } else {
         TransportErrorKind::Broken
     };
-    let mut detail = words(&error.without_url());
-    if sent.reveal().len() >= SHORTEST_SECRET {
-        detail = detail.replace(sent.reveal(), "[redacted]");
-    }
-    TransportError { kind, detail }
+    TransportError { kind, detail: redacted(&error.without_url(), sent) }
+}
+
+/// An error's words, without what was sent.
+pub(super) fn redacted(error: &dyn Error, sent: &Secret) -> String {
+    let detail = words(error);
+    if sent.reveal().len() < SHORTEST_SECRET { detail } else { detail.replace(sent.reveal(), "[redacted]") }
 }
 
 pub(super) fn too_large(max_body: u32) -> TransportError {
