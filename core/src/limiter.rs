@@ -25,7 +25,7 @@ pub struct Limits {
 /// Calls to Auto Scaling, whose limit nobody knows: generous at first, and adaptive.
 pub const AWS: Limits = Limits { in_flight: 8, burst: 400, rate: 50 };
 /// Calls to GitHub, polls aside: bounded by what is in flight until GitHub objects.
-pub const GITHUB: Limits = Limits { in_flight: 8, burst: 4000, rate: 1000 };
+pub const GITHUB: Limits = Limits { in_flight: 8, burst: 20_000, rate: 2000 };
 
 /// A token bucket whose rate adapts, and a bound on calls in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
