@@ -55,7 +55,7 @@ fn run(pools: u64) -> f64 {
     let mut peer = Peer::new(pools as usize);
     let mut machine = Machine::new(config(), 1);
     peer.run(&mut machine, Event::Start { remembered: Vec::new() });
-    peer.run_until(&mut machine, 1_000);
+    peer.run_until(&mut machine, 60_000);
     assert_eq!(u64::from(machine.summary().open), pools);
     let mut bench = Bench {
         machine,
