@@ -42,21 +42,25 @@ fn until(text: &str) -> Result<Until, String> {
 /// Replays the files and says whether all was as recorded.
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Failure> {
     let files = expand(&options.files)?;
-    let mut replay = Replay { out, until: options.until, steps: 0, differences: 0, before: None, stopped: false };
+    let mut replay =
+        Replay { out, until: options.until, steps: 0, differences: 0, unreadable: None, before: None, stopped: false };
     for file in &files {
         replay.file(file)?;
         if replay.stopped {
             return Ok(if replay.differences == 0 { DONE } else { FAILED });
         }
     }
-    let Replay { out, steps, differences, .. } = replay;
+    let Replay { out, steps, differences, unreadable, .. } = replay;
     let verdict = match differences {
         0 => "every effect as recorded".to_owned(),
         1 => "1 difference".to_owned(),
         n => format!("{n} differences"),
     };
     writeln!(out, "{steps} steps of {} segments replayed: {verdict}", files.len())?;
-    Ok(if differences == 0 { DONE } else { FAILED })
+    match unreadable {
+        Some(error) => Err(Failure::Usage(error)),
+        None => Ok(if differences == 0 { DONE } else { FAILED }),
+    }
 }
 
 fn expand(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
@@ -89,6 +93,8 @@ struct Replay<'a> {
     until: Option<Until>,
     steps: u64,
     differences: u64,
+    /// The first file that is no recording, or not wholly one, with its line and why.
+    unreadable: Option<String>,
     before: Option<End>,
     stopped: bool,
 }
@@ -98,7 +104,10 @@ impl Replay<'_> {
     fn file(&mut self, file: &Path) -> Result<(), Failure> {
         let mut segment: Segment = match Segment::open(file) {
             Ok(segment) => segment,
-            Err(error) => return self.unreadable(&error),
+            Err(error) => {
+                self.unreadable(&error);
+                return Ok(());
+            }
         };
         let header = segment.header.clone();
         self.check_start(file, &header)?;
@@ -111,7 +120,10 @@ impl Replay<'_> {
         while let Some(step) = segment.next() {
             let step = match step {
                 Ok(step) => step,
-                Err(error) => return self.unreadable(&error),
+                Err(error) => {
+                    self.unreadable(&error);
+                    return Ok(());
+                }
             };
             if self.is_reached(&step) {
                 return self.show(&machine);
@@ -205,10 +217,8 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn unreadable(&mut self, error: &dyn Display) -> Result<(), Failure> {
-        self.differences += 1;
-        writeln!(self.out, "{error}")?;
-        Ok(())
+    fn unreadable(&mut self, error: &dyn Display) {
+        self.unreadable.get_or_insert_with(|| error.to_string());
     }
 }
 

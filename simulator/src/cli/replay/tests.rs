@@ -129,13 +129,12 @@ fn a_step_without_effects_ends_a_recording_that_was_cut() {
 }
 
 #[test]
-fn garbage_is_a_difference_and_a_missing_file_a_mistake() {
+fn a_foreign_and_a_missing_file_are_mistakes() {
     let recording = Recording::new();
     let file = recording.dir.path().join("journal-1-000000.jsonl.zst");
     fs::write(&file, "{}\n").unwrap();
-    let (code, told) = replay(vec![file.clone()], None);
-    assert_eq!(code, 1);
-    assert!(told.starts_with(&format!("{}:1: ", file.display())), "{told}");
+    let foreign = run(&Options { files: vec![file.clone()], until: None }, &mut Vec::new());
+    assert!(matches!(foreign, Err(Failure::Usage(told)) if told.starts_with(&format!("{}:1: ", file.display()))));
     let missing = Options { files: vec![recording.dir.path().join("none")], until: None };
     assert!(matches!(run(&missing, &mut Vec::new()), Err(Failure::Usage(_))));
 }
