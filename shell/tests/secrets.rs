@@ -31,28 +31,6 @@ const MARK: &str = "MARKED-SECRET-c0ffee";
 const MAX_DEPTH: u32 = 4;
 /// Shorter runs of base64 cannot hold the mark.
 const SHORTEST_RUN: usize = 16;
-const CALLS: [CallKind; 19] = [
-    CallKind::Installation,
-    CallKind::AccessToken,
-    CallKind::RegistrationToken,
-    CallKind::AdminConnection,
-    CallKind::RunnerGroup,
-    CallKind::ScaleSets,
-    CallKind::ScaleSetByName,
-    CallKind::ScaleSet,
-    CallKind::CreateScaleSet,
-    CallKind::UpdateScaleSet,
-    CallKind::DeleteScaleSet,
-    CallKind::CreateSession,
-    CallKind::RefreshSession,
-    CallKind::DeleteSession,
-    CallKind::Poll,
-    CallKind::Acknowledge,
-    CallKind::Acquire,
-    CallKind::AcquirableJobs,
-    CallKind::JitConfig,
-];
-
 #[test]
 fn no_secret_is_found_in_anything_written() {
     let run = Run::new();
@@ -131,7 +109,7 @@ impl Run {
         let mut effects = Vec::new();
         driver.step(now(0), Event::Start { remembered: Vec::new() }, &mut effects);
         let mut id = 1_000_000;
-        for call in CALLS {
+        for call in CallKind::ALL {
             for (status, body) in bodies(call) {
                 id += 1;
                 let authorization = vault.authorization(&request(), 1).unwrap();
@@ -190,7 +168,7 @@ impl Run {
         }
         let journals = journal::files(&self.written("journal")).unwrap();
         let lines = journals.iter().map(|path| journal::read(path).unwrap().count()).sum::<usize>();
-        assert!(lines > CALLS.len(), "the journal has a line a reply");
+        assert!(lines > CallKind::ALL.len(), "the journal has a line a reply");
         files
             .into_iter()
             .filter(|path| holds_mark(&fs::read(path).unwrap(), 0))

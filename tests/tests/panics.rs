@@ -27,28 +27,6 @@ const CHILD: &str = "POOLKEEPER_TEST_PANIC_IN";
 const CALL: &str = "POOLKEEPER_TEST_PANIC_OVER";
 const LEAK: &str = "POOLKEEPER_TEST_PANIC_LEAK";
 
-const CALLS: [CallKind; 19] = [
-    CallKind::Installation,
-    CallKind::AccessToken,
-    CallKind::RegistrationToken,
-    CallKind::AdminConnection,
-    CallKind::RunnerGroup,
-    CallKind::ScaleSets,
-    CallKind::ScaleSetByName,
-    CallKind::ScaleSet,
-    CallKind::CreateScaleSet,
-    CallKind::UpdateScaleSet,
-    CallKind::DeleteScaleSet,
-    CallKind::CreateSession,
-    CallKind::RefreshSession,
-    CallKind::DeleteSession,
-    CallKind::Poll,
-    CallKind::Acknowledge,
-    CallKind::Acquire,
-    CallKind::AcquirableJobs,
-    CallKind::JitConfig,
-];
-
 /// What each call that brings a secret answers, and what the others echo of the one that was sent.
 fn body(call: CallKind) -> String {
     match call {
@@ -104,7 +82,7 @@ fn panic_over(call: CallKind, dir: &Path) {
 #[test]
 fn child() {
     let (Some(dir), Ok(name)) = (env::var_os(CHILD), env::var(CALL)) else { return };
-    let call = CALLS.into_iter().find(|call| call.as_str() == name).expect("a call of that name");
+    let call = CallKind::ALL.into_iter().find(|call| call.as_str() == name).expect("a call of that name");
     panic_over(call, Path::new(&dir));
     unreachable!("the process has ended");
 }
@@ -125,7 +103,7 @@ fn leaks(output: &Output, dir: &Path) -> bool {
 
 #[test]
 fn a_panic_over_any_reply_ends_the_process_and_gives_no_secret_away() {
-    for call in CALLS {
+    for call in CallKind::ALL {
         let dir = tempfile::tempdir().unwrap();
         let output = run_child(call, dir.path(), false);
         let told = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);

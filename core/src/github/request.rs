@@ -143,6 +143,29 @@ pub enum CallKind {
 }
 
 impl CallKind {
+    /// Every kind there is.
+    pub const ALL: [Self; 19] = [
+        Self::Installation,
+        Self::AccessToken,
+        Self::RegistrationToken,
+        Self::AdminConnection,
+        Self::RunnerGroup,
+        Self::ScaleSets,
+        Self::ScaleSetByName,
+        Self::ScaleSet,
+        Self::CreateScaleSet,
+        Self::UpdateScaleSet,
+        Self::DeleteScaleSet,
+        Self::CreateSession,
+        Self::RefreshSession,
+        Self::DeleteSession,
+        Self::Poll,
+        Self::Acknowledge,
+        Self::Acquire,
+        Self::AcquirableJobs,
+        Self::JitConfig,
+    ];
+
     /// The name in logs and metrics, for example `create_session`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
