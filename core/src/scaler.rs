@@ -349,3 +349,49 @@ impl Scaler {
         self.counts = counts;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::aws::Instance;
+
+    /// A group of two that has had one too many for longer than the grace, and was described just now.
+    fn surplus(change: impl Fn(&mut Instance)) -> Option<Decision> {
+        let instance =
+            |id: &str| Instance { id: id.into(), state: LifecycleState::InService, healthy: true, protected: true };
+        let mut group = Group { max_size: 9, desired: 2, ..Group::default() };
+        group.instances = vec![instance("i-1"), instance("i-2")];
+        group.instances.iter_mut().take(1).for_each(&change);
+        let grace = Duration::from_secs(90);
+        let wanted = Wanted {
+            assigned: 1,
+            size_max: 9,
+            room: u32::MAX,
+            idle_grace: grace,
+            boot_deadline: Duration::from_secs(600),
+            may_raise: true,
+            may_lower: true,
+            ..Wanted::default()
+        };
+        let mut scaler = Scaler::default();
+        let start = Instant::from_millis(1000);
+        for now in [start, start + grace] {
+            scaler.described(now, now, &group, false, true, wanted.boot_deadline);
+            scaler.watch_surplus(now, &wanted);
+        }
+        scaler.decide(start + grace, &wanted)
+    }
+
+    #[test]
+    fn a_lasting_surplus_is_lowered() {
+        assert_eq!(surplus(|_| ()).map(|decision| (decision.from, decision.to)), Some((2, 1)));
+    }
+
+    #[test]
+    fn nothing_is_lowered_while_that_could_pick_a_victim() {
+        assert_eq!(surplus(|first| first.protected = false), None);
+        assert_eq!(surplus(|first| first.state = LifecycleState::Pending), None);
+    }
+}
