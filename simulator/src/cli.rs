@@ -1,8 +1,10 @@
 //! The command line.
 
 mod diff;
+mod files;
 mod replay;
 mod serve;
+mod until;
 
 use std::fmt;
 use std::io::{self, Write};

@@ -9,10 +9,11 @@ use clap::Args;
 use poolkeeper_core::Machine;
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::recording::{Header, Step, VERSION};
-use poolkeeper_core::time::unix_ms_from_rfc3339;
-use poolkeeper_shell::journal::{self, Segment};
+use poolkeeper_shell::journal::Segment;
 use serde::Serialize;
 
+use super::files::expand;
+use super::until::{Until, until};
 use super::{DONE, FAILED, Failure, diff};
 
 #[derive(Debug, Args)]
@@ -23,20 +24,6 @@ pub(crate) struct Options {
     /// Stop before this step, counted from 1 over all files, or before this time (RFC 3339), and print the machine
     #[arg(long, value_name = "STEP|TIME", value_parser = until)]
     until: Option<Until>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Until {
-    Step(u64),
-    UnixMs(u64),
-}
-
-fn until(text: &str) -> Result<Until, String> {
-    if let Ok(step) = text.parse() {
-        return Ok(Until::Step(step));
-    }
-    let time = unix_ms_from_rfc3339(text).map(Until::UnixMs);
-    time.ok_or_else(|| "is neither a step's number nor a time like 2026-05-01T10:00:00Z".to_owned())
 }
 
 /// Replays the files and says whether all was as recorded.
@@ -61,23 +48,6 @@ pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Failure>
         Some(error) => Err(Failure::Usage(error)),
         None => Ok(if differences == 0 { DONE } else { FAILED }),
     }
-}
-
-fn expand(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    let mut files = Vec::new();
-    for path in named {
-        let unreadable = |e: &dyn Display| Failure::Usage(format!("{}: {e}", path.display()));
-        if path.metadata().map_err(|e| unreadable(&e))?.is_dir() {
-            files.extend(journal::files(path).map_err(|e| unreadable(&e))?);
-        } else {
-            files.push(path.clone());
-        }
-    }
-    if files.is_empty() {
-        let mend = "name a journal file, or the directory that the daemon's [journal] dir names";
-        return Err(Failure::Usage(format!("there is no journal file in what was named; {mend}")));
-    }
-    Ok(files)
 }
 
 /// Where a life of a daemon stood when its last segment ended.
@@ -204,11 +174,7 @@ impl Replay<'_> {
     }
 
     fn is_reached(&self, step: &Step) -> bool {
-        match self.until {
-            None => false,
-            Some(Until::Step(n)) => self.steps + 1 >= n,
-            Some(Until::UnixMs(ms)) => step.now.unix_ms >= ms,
-        }
+        self.until.is_some_and(|until| until.is_reached(self.steps + 1, step))
     }
 
     fn show(&mut self, machine: &Machine) -> Result<(), Failure> {
