@@ -79,9 +79,10 @@ pub struct Machine {
 struct Scratch {
     connection: Vec<ConnectionEffect>,
     pool: Vec<PoolEffect>,
+    settled: Vec<PoolId>,
 }
 
-/// Between steps the buffers are empty.
+/// What the buffers hold between steps is no part of the machine's state.
 impl PartialEq for Scratch {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -160,6 +161,7 @@ impl Machine {
     pub fn handle(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
         assert!(now.mono >= self.now, "the monotonic clock never goes back");
         assert!(self.started || matches!(event, Event::Start { .. }), "nothing comes before Start");
+        self.scratch.settled.clear();
         if self.exited {
             return;
         }
@@ -182,6 +184,15 @@ impl Machine {
     #[must_use]
     pub fn pool(&self, id: PoolId) -> Option<PoolView> {
         self.pools.get(&id).map(|pool| pool.view(self.now))
+    }
+
+    /// The pools that the last step touched, in the order in which it settled them; one may stand here twice, and one
+    /// that the step removed does too.
+    ///
+    /// The views of all others are as before, but for the time of a describe that showed nothing new.
+    #[must_use]
+    pub fn settled(&self) -> &[PoolId] {
+        &self.scratch.settled
     }
 
     /// Up to `n` pools, in order of their ids, after the given one.
@@ -309,6 +320,7 @@ impl Machine {
     }
 
     fn settle_pool(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
+        self.scratch.settled.push(id);
         self.rebind(id, effects);
         self.share_wall(id);
         self.reconcile(id, effects);

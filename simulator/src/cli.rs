@@ -2,6 +2,7 @@
 
 mod diff;
 mod files;
+mod record;
 mod replay;
 mod serve;
 mod until;
@@ -31,6 +32,9 @@ enum Command {
     /// Replay a daemon's journal and compare every effect
     #[command(after_help = "Example:\n  poolkeeper-sim replay /var/lib/poolkeeper/journal")]
     Replay(replay::Options),
+    /// Record a simulated daemon at work, with some troubles, as a sample for the other commands
+    #[command(after_help = "Example:\n  poolkeeper-sim record --pools 50 --hours 24 -o /tmp/journal")]
+    Record(record::Options),
 }
 
 /// Why a command did not do what it was asked.
@@ -61,6 +65,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Replay(options) => replay::run(&options, &mut io::stdout().lock()),
+        Command::Record(options) => record::run(&options, &mut io::stdout().lock()),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -7,6 +7,7 @@ pub mod aws;
 pub mod github;
 pub mod http;
 pub mod runners;
+pub mod sample;
 pub mod sandbox;
 pub mod simulation;
 pub mod workload;

@@ -4,6 +4,7 @@
 //! object to is kept in [`Simulation::violations`].
 
 pub mod check;
+mod recorder;
 pub mod shell;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,9 +16,11 @@ use poolkeeper_core::notice::Notice;
 use poolkeeper_core::recording::Step;
 use poolkeeper_core::rng::Rng;
 use poolkeeper_core::time::{Duration, Instant, Now};
+use poolkeeper_shell::config::JournalSettings;
 
 use crate::world::{World, WorldConfig, WorldNow};
 use check::{Checker, Moment, Observed};
+use recorder::Recorder;
 use shell::Shell;
 
 /// When simulated time begins, in milliseconds since 1970.
@@ -50,6 +53,8 @@ struct Daemon {
     machine: Machine,
     /// The machine before its first step.
     origin: Machine,
+    /// What the machine was made with.
+    seed: u64,
     /// When it was started: its monotonic clock begins there.
     since: Instant,
     shell: Shell,
@@ -73,12 +78,25 @@ pub struct Simulation {
     recent: VecDeque<Step>,
     notices: VecDeque<Notice>,
     exit: Option<ExitReason>,
+    recorder: Option<Recorder>,
 }
 
 impl Simulation {
     /// A world with a daemon that has just started.
     #[must_use]
     pub fn new(config: SimulationConfig, seed: u64) -> Self {
+        Self::with(config, seed, None)
+    }
+
+    /// The same with a journal of each of the daemon's lives, as a daemon writes it.
+    ///
+    /// A journal that cannot be written any more is closed; [`Simulation::close_journal`] says why.
+    #[must_use]
+    pub fn recorded(config: SimulationConfig, seed: u64, journal: JournalSettings) -> Self {
+        Self::with(config, seed, Some(Recorder::new(journal)))
+    }
+
+    fn with(config: SimulationConfig, seed: u64, recorder: Option<Recorder>) -> Self {
         let mut rng = Rng::new(seed);
         let world = World::new(config.world.clone(), rng.next());
         let mut simulation = Self {
@@ -96,6 +114,7 @@ impl Simulation {
             recent: VecDeque::new(),
             notices: VecDeque::new(),
             exit: None,
+            recorder,
         };
         simulation.start();
         simulation
@@ -106,11 +125,16 @@ impl Simulation {
         if self.daemon.is_some() {
             return;
         }
-        let machine = Machine::new(self.config.daemon.clone(), self.rng.next());
+        let seed = self.rng.next();
+        let machine = Machine::new(self.config.daemon.clone(), seed);
         let pat = self.config.world.github.pat.clone().unwrap_or_default();
         let shell = Shell::new(pat, self.config.latency, self.rng.next());
         let origin = machine.clone();
-        self.daemon = Some(Daemon { machine, origin, since: self.at, shell });
+        self.daemon = Some(Daemon { machine, origin, seed, since: self.at, shell });
+        let unix_ms = self.daemon_now(self.at).unix_ms;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin_life(unix_ms);
+        }
         self.exit = None;
         self.recent.clear();
         for checker in &mut self.checkers {
@@ -128,6 +152,14 @@ impl Simulation {
                 self.world.cancel(ticket);
             }
         }
+    }
+
+    /// Completes the journal's file; a later step of the same life is not recorded.
+    ///
+    /// # Errors
+    /// When a file could not be written, now or before.
+    pub fn close_journal(&mut self) -> std::io::Result<()> {
+        self.recorder.as_mut().map_or(Ok(()), Recorder::close)
     }
 
     /// Loses the state directory.
@@ -305,7 +337,13 @@ impl Simulation {
         let now = self.daemon_now(daemon.since);
         let Some(daemon) = &mut self.daemon else { return };
         let mut effects = std::mem::take(&mut self.effects);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin(now, &event, daemon.seed, &daemon.machine);
+        }
         daemon.machine.handle(now, event.clone(), &mut effects);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.end(&effects);
+        }
         self.steps += 1;
         self.check(now, &event, &effects);
         let at = self.world_now();

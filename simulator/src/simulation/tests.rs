@@ -3,12 +3,20 @@
 mod faults;
 mod lives;
 
+use std::collections::BTreeMap;
+
+use poolkeeper_core::Machine;
 use poolkeeper_core::aws::Tag;
 use poolkeeper_core::config::{Config, ConnectionConfig, CredentialKind, RawConfig};
 use poolkeeper_core::event::{Event, ExitReason};
+use poolkeeper_core::notice::PoolId;
 use poolkeeper_core::recording::Replay;
 use poolkeeper_core::time::Duration;
+use poolkeeper_core::view::PoolView;
+use poolkeeper_shell::config::JournalSettings;
+use poolkeeper_shell::journal::{self, Segment};
 
+use super::check::{Checker, Moment};
 use super::{Simulation, SimulationConfig};
 use crate::aws::GroupSpec;
 use crate::github::{GitHubConfig, SetKey, Style};
@@ -131,6 +139,65 @@ fn a_run_replays_from_its_steps_and_a_seed_repeats() {
         replay.step(step.clone()).unwrap();
     }
     assert_eq!(replay.machine(), first.machine().unwrap());
+}
+
+#[test]
+fn a_recorded_run_leaves_a_journal_of_each_life_that_replays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut simulation = Simulation::recorded(config(), 3, JournalSettings::in_dir(dir.path()));
+    demand(&mut simulation, 30, Duration::from_millis(500));
+    simulation.run_for(Duration::from_secs(20));
+    simulation.crash();
+    simulation.run_for(Duration::from_secs(5));
+    simulation.start();
+    simulation.run_for(Duration::from_secs(20));
+    simulation.close_journal().unwrap();
+    let files = journal::files(dir.path()).unwrap();
+    assert_eq!(files.len(), 2);
+    let mut steps = 0;
+    for file in files {
+        let segment: Segment = Segment::open(&file).unwrap();
+        let fresh = Machine::new(segment.header.config.clone(), segment.header.seed);
+        assert_eq!(segment.header.state, fresh);
+        let mut replay = Replay::new(segment.header.state.clone());
+        for step in segment {
+            replay.step(step.unwrap()).unwrap();
+        }
+        steps += replay.steps();
+    }
+    assert_eq!(steps, simulation.steps());
+}
+
+#[test]
+fn a_step_leaves_alone_the_pools_that_it_did_not_settle() {
+    let mut simulation = simulation(4);
+    simulation.watch(Box::new(Unmoved::default()));
+    demand(&mut simulation, 60, Duration::from_secs(1));
+    quiet(&mut simulation, 4);
+}
+
+/// Knows every pool's view as of the step before.
+#[derive(Debug, Default)]
+struct Unmoved {
+    views: BTreeMap<PoolId, PoolView>,
+}
+
+impl Checker for Unmoved {
+    fn contract(&self) -> &'static str {
+        "a pool that a step did not settle looks as before"
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        let machine = moment.observed.machine.unwrap();
+        let view_of = |view: PoolView| (view.id, PoolView { described_at: None, ..view });
+        let views: BTreeMap<_, _> = machine.pools(None, usize::MAX).into_iter().map(view_of).collect();
+        let moved = views.iter().find(|(id, view)| {
+            !machine.settled().contains(id) && self.views.get(id).is_none_or(|before| before != *view)
+        });
+        let moved = moved.map(|(id, view)| format!("{id:?}: {:?} -> {view:?}", self.views.get(id)));
+        self.views = views;
+        moved.map_or(Ok(()), Err)
+    }
 }
 
 fn config() -> SimulationConfig {
