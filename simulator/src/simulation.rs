@@ -1,17 +1,20 @@
-//! A daemon's machine against the world, in one process and in virtual time.
+//! Daemons' machines against the world, in one process and in virtual time.
 //!
 //! A seed decides all that chance decides, so that a run that failed runs again. Checkers watch every step; what they
-//! object to is kept in [`Simulation::violations`].
+//! object to is kept in [`Simulation::violations`]. One daemon is the rule; a second one, on a machine of its own, is
+//! there by mistake.
 
 pub mod check;
+mod host;
 mod recorder;
 pub mod shell;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::fmt;
 
 use poolkeeper_core::Machine;
 use poolkeeper_core::config::Config;
-use poolkeeper_core::event::{Effect, Event, ExitReason, Memory};
+use poolkeeper_core::event::{Event, ExitReason};
 use poolkeeper_core::notice::Notice;
 use poolkeeper_core::recording::Step;
 use poolkeeper_core::rng::Rng;
@@ -19,9 +22,8 @@ use poolkeeper_core::time::{Duration, Instant, Now};
 use poolkeeper_shell::config::JournalSettings;
 
 use crate::world::{World, WorldConfig, WorldNow};
-use check::{Checker, Moment, Observed};
-use recorder::Recorder;
-use shell::Shell;
+use check::{Checker, Observed};
+use host::Host;
 
 /// When simulated time begins, in milliseconds since 1970.
 const EPOCH_MS: u64 = 1_777_629_600_000;
@@ -35,6 +37,9 @@ const KEPT_STEPS: usize = 20_000;
 const KEPT_NOTICES: usize = 100_000;
 /// The most violations that are kept.
 const MAX_VIOLATIONS: usize = 20;
+/// The most daemons.
+const MAX_DAEMONS: usize = 2;
+const NO_BUSY_LOOP: &str = "the machine comes to rest at every moment";
 
 /// What a simulation is made of.
 #[derive(Clone, Debug)]
@@ -47,45 +52,75 @@ pub struct SimulationConfig {
     pub latency: (Duration, Duration),
 }
 
-/// One life of the daemon.
-#[derive(Debug)]
-struct Daemon {
-    machine: Machine,
-    /// The machine before its first step.
-    origin: Machine,
-    /// What the machine was made with.
-    seed: u64,
-    /// When it was started: its monotonic clock begins there.
-    since: Instant,
-    shell: Shell,
+/// What is kept of a run beside its outcome.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// How many of the newest steps.
+    pub steps: usize,
+    /// How many of the newest notices.
+    pub notices: usize,
+    /// The journal of each of a daemon's lives; a second daemon's is in the directory `second` of the first's.
+    pub journal: Option<JournalSettings>,
+    /// Whether the run ends at the first violation.
+    pub stop_at_violation: bool,
 }
 
-/// A machine and the world it lives in.
+impl Default for Keeping {
+    fn default() -> Self {
+        Self { steps: KEPT_STEPS, notices: KEPT_NOTICES, journal: None, stop_at_violation: false }
+    }
+}
+
+impl Keeping {
+    /// Nothing, and the run ends at the first violation: the fastest.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self { steps: 0, notices: 0, journal: None, stop_at_violation: true }
+    }
+}
+
+/// Something that a checker objected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The checker's contract.
+    pub contract: &'static str,
+    /// What is wrong.
+    pub objection: String,
+    /// Simulated time.
+    pub at: Instant,
+    /// The steps of all daemons so far.
+    pub step: u64,
+    /// Which daemon: 0 is the first.
+    pub daemon: usize,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { contract, objection, at, step, daemon } = self;
+        write!(f, "at {} ms, step {step}, daemon {daemon}: {contract}: {objection}", at.as_millis())
+    }
+}
+
+/// Machines and the world they live in.
 #[derive(Debug)]
 pub struct Simulation {
     world: World,
     config: SimulationConfig,
-    daemon: Option<Daemon>,
-    /// What [`Effect::Remember`] left behind.
-    memory: BTreeMap<String, String>,
-    checkers: Vec<Box<dyn Checker>>,
-    violations: Vec<String>,
+    hosts: Vec<Host>,
+    keeping: Keeping,
+    violations: Vec<Violation>,
     rng: Rng,
     at: Instant,
     unix_jump_ms: i64,
     steps: u64,
-    effects: Vec<Effect>,
-    recent: VecDeque<Step>,
     notices: VecDeque<Notice>,
-    exit: Option<ExitReason>,
-    recorder: Option<Recorder>,
 }
 
 impl Simulation {
     /// A world with a daemon that has just started.
     #[must_use]
     pub fn new(config: SimulationConfig, seed: u64) -> Self {
-        Self::with(config, seed, None)
+        Self::keeping(config, seed, Keeping::default())
     }
 
     /// The same with a journal of each of the daemon's lives, as a daemon writes it.
@@ -93,28 +128,25 @@ impl Simulation {
     /// A journal that cannot be written any more is closed; [`Simulation::close_journal`] says why.
     #[must_use]
     pub fn recorded(config: SimulationConfig, seed: u64, journal: JournalSettings) -> Self {
-        Self::with(config, seed, Some(Recorder::new(journal)))
+        Self::keeping(config, seed, Keeping { journal: Some(journal), ..Keeping::default() })
     }
 
-    fn with(config: SimulationConfig, seed: u64, recorder: Option<Recorder>) -> Self {
+    /// As [`Simulation::new`], with a say in what is kept.
+    #[must_use]
+    pub fn keeping(config: SimulationConfig, seed: u64, keeping: Keeping) -> Self {
         let mut rng = Rng::new(seed);
         let world = World::new(config.world.clone(), rng.next());
         let mut simulation = Self {
             world,
+            hosts: vec![Host::new(0, config.daemon.clone(), &keeping)],
             config,
-            daemon: None,
-            memory: BTreeMap::new(),
-            checkers: check::all(),
+            keeping,
             violations: Vec::new(),
             rng,
             at: Instant::default(),
             unix_jump_ms: 0,
             steps: 0,
-            effects: Vec::new(),
-            recent: VecDeque::new(),
             notices: VecDeque::new(),
-            exit: None,
-            recorder,
         };
         simulation.start();
         simulation
@@ -122,59 +154,102 @@ impl Simulation {
 
     /// Starts the daemon, with what it remembers, unless it runs.
     pub fn start(&mut self) {
-        if self.daemon.is_some() {
+        self.start_daemon(0);
+    }
+
+    /// Starts a daemon: 0 is the first, 1 a second one on a machine of its own. Others there are none.
+    pub fn start_daemon(&mut self, daemon: usize) {
+        if daemon >= MAX_DAEMONS {
             return;
         }
-        let seed = self.rng.next();
-        let machine = Machine::new(self.config.daemon.clone(), seed);
+        while self.hosts.len() <= daemon {
+            let host = Host::new(self.hosts.len(), self.config.daemon.clone(), &self.keeping);
+            self.hosts.push(host);
+        }
+        let (machine_seed, shell_seed) = (self.rng.next(), self.rng.next());
         let pat = self.config.world.github.pat.clone().unwrap_or_default();
-        let shell = Shell::new(pat, self.config.latency, self.rng.next());
-        let origin = machine.clone();
-        self.daemon = Some(Daemon { machine, origin, seed, since: self.at, shell });
-        let unix_ms = self.daemon_now(self.at).unix_ms;
-        if let Some(recorder) = &mut self.recorder {
-            recorder.begin_life(unix_ms);
-        }
-        self.exit = None;
-        self.recent.clear();
-        for checker in &mut self.checkers {
-            checker.started();
-        }
-        let remembered =
-            self.memory.iter().map(|(key, value)| Memory { key: key.clone(), value: value.clone() }).collect();
-        self.step(Event::Start { remembered });
+        let Some(host) = self.hosts.get_mut(daemon).filter(|host| !host.is_up()) else { return };
+        let unix_ms = (EPOCH_MS + self.at.as_millis()).saturating_add_signed(self.unix_jump_ms);
+        let started = host.start(self.at, unix_ms, pat, self.config.latency, (machine_seed, shell_seed));
+        self.step(daemon, started);
     }
 
     /// Kills the daemon: its connections break, its secrets are gone, what it remembers stays.
     pub fn crash(&mut self) {
-        if let Some(daemon) = self.daemon.take() {
-            for ticket in daemon.shell.tickets() {
-                self.world.cancel(ticket);
-            }
+        self.crash_daemon(0);
+    }
+
+    /// Kills a daemon.
+    pub fn crash_daemon(&mut self, daemon: usize) {
+        let Some(host) = self.hosts.get_mut(daemon) else { return };
+        for ticket in host.crash() {
+            self.world.cancel(ticket);
         }
     }
 
-    /// Completes the journal's file; a later step of the same life is not recorded.
+    /// Kills a daemon in its next step that has any effects, when so many of them have been carried out.
+    pub fn crash_in_step(&mut self, daemon: usize, effects: usize) {
+        if let Some(host) = self.hosts.get_mut(daemon) {
+            host.doom(effects);
+        }
+    }
+
+    /// Completes the journals' files; a later step of the same life is not recorded.
     ///
     /// # Errors
     /// When a file could not be written, now or before.
     pub fn close_journal(&mut self) -> std::io::Result<()> {
-        self.recorder.as_mut().map_or(Ok(()), Recorder::close)
+        self.hosts.iter_mut().try_for_each(Host::close_journal)
     }
 
     /// Loses the state directory.
     pub fn forget(&mut self) {
-        self.memory.clear();
+        self.forget_daemon(0);
+    }
+
+    /// Loses a daemon's state directory.
+    pub fn forget_daemon(&mut self, daemon: usize) {
+        if let Some(host) = self.hosts.get_mut(daemon) {
+            host.forget();
+        }
+    }
+
+    /// Makes the daemons' state directories writable, or not.
+    pub fn set_writable(&mut self, writable: bool) {
+        for host in &mut self.hosts {
+            host.set_writable(writable);
+        }
+    }
+
+    /// Breaks every connection that a daemon has open.
+    pub fn disconnect(&mut self, daemon: usize) {
+        let Some(host) = self.hosts.get_mut(daemon) else { return };
+        for ticket in host.disconnect(self.at) {
+            self.world.cancel(ticket);
+        }
+    }
+
+    /// Whether a daemon lives.
+    #[must_use]
+    pub fn is_up(&self, daemon: usize) -> bool {
+        self.hosts.get(daemon).is_some_and(Host::is_up)
     }
 
     /// Gives the machine an event from outside: a stop, or a new config.
     pub fn tell(&mut self, event: Event) {
-        self.step(event);
+        self.tell_daemon(0, event);
+    }
+
+    /// Gives a daemon's machine an event from outside.
+    pub fn tell_daemon(&mut self, daemon: usize, event: Event) {
+        if self.is_up(daemon) {
+            self.step(daemon, event);
+        }
     }
 
     /// Moves the wall clock; the monotonic one knows nothing of it.
     pub const fn jump_clock_ms(&mut self, by: i64) {
-        self.unix_jump_ms += by;
+        self.unix_jump_ms = self.unix_jump_ms.saturating_add(by);
     }
 
     /// Runs for a while.
@@ -183,6 +258,9 @@ impl Simulation {
         while let Some(next) = self.next_moment().filter(|next| *next <= end) {
             self.at = next.max(self.at);
             self.moment();
+            if self.is_over() {
+                return;
+            }
         }
         self.at = end;
         self.moment();
@@ -193,14 +271,23 @@ impl Simulation {
     /// # Errors
     /// When that takes longer than `limit`, with what is still waited for, or when a checker objected to anything.
     pub fn run_until_quiet(&mut self, limit: Duration) -> Result<(), String> {
+        self.run_until_quiet_looking(limit, LOOK)
+    }
+
+    /// As [`Simulation::run_until_quiet`], with a look so often.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_until_quiet_looking(&mut self, limit: Duration, every: Duration) -> Result<(), String> {
         let end = self.at + limit;
         let mut pending = self.pending();
         while !pending.is_empty() && self.at < end && self.violations.is_empty() {
-            self.run_for(LOOK);
+            self.run_for(every);
             pending = self.pending();
         }
         if !self.violations.is_empty() {
-            return Err(self.violations.join("\n"));
+            let violations: Vec<_> = self.violations.iter().map(ToString::to_string).collect();
+            return Err(violations.join("\n"));
         }
         if pending.is_empty() { Ok(()) } else { Err(pending.join("\n")) }
     }
@@ -208,19 +295,32 @@ impl Simulation {
     /// What the checkers still wait for.
     #[must_use]
     pub fn pending(&self) -> Vec<String> {
-        let moment = self.observed();
-        self.checkers.iter().filter_map(|checker| checker.pending(&moment)).collect()
+        self.unfinished().into_iter().map(|(_, what)| what).collect()
+    }
+
+    /// What the checkers still wait for, each with its contract.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<(&'static str, String)> {
+        let mut waiting = Vec::new();
+        for host in self.hosts.iter().filter(|host| host.is_first() || host.is_up()) {
+            let observed = host.observed(self.at, &self.world);
+            let pending = |checker: &dyn Checker| Some((checker.contract(), checker.pending(&observed)?));
+            waiting.extend(host.checkers().filter_map(pending));
+        }
+        waiting
     }
 
     /// What the checkers objected to.
     #[must_use]
-    pub fn violations(&self) -> &[String] {
+    pub fn violations(&self) -> &[Violation] {
         &self.violations
     }
 
-    /// Adds a checker.
+    /// Adds a checker of the first daemon.
     pub fn watch(&mut self, checker: Box<dyn Checker>) {
-        self.checkers.push(checker);
+        if let Some(host) = self.hosts.first_mut() {
+            host.watch(checker);
+        }
     }
 
     /// The world.
@@ -238,16 +338,22 @@ impl Simulation {
     /// The machine, while the daemon lives.
     #[must_use]
     pub fn machine(&self) -> Option<&Machine> {
-        self.daemon.as_ref().map(|daemon| &daemon.machine)
+        self.hosts.first().and_then(Host::machine)
     }
 
     /// The machine as it was before the first step of its present life.
     #[must_use]
     pub fn origin(&self) -> Option<&Machine> {
-        self.daemon.as_ref().map(|daemon| &daemon.origin)
+        self.hosts.first().and_then(Host::origin)
     }
 
-    /// The newest notices, in order.
+    /// What is so for a daemon now.
+    #[must_use]
+    pub fn observed(&self, daemon: usize) -> Option<Observed<'_>> {
+        self.hosts.get(daemon).map(|host| host.observed(self.at, &self.world))
+    }
+
+    /// The newest notices of all daemons, in order.
     #[must_use]
     pub const fn notices(&self) -> &VecDeque<Notice> {
         &self.notices
@@ -255,17 +361,18 @@ impl Simulation {
 
     /// The newest steps of the daemon's present life.
     #[must_use]
-    pub const fn recent(&self) -> &VecDeque<Step> {
-        &self.recent
+    pub fn recent(&self) -> &VecDeque<Step> {
+        const NONE: &VecDeque<Step> = &VecDeque::new();
+        self.hosts.first().map_or(NONE, Host::recent)
     }
 
     /// How the daemon ended, when it did so by itself.
     #[must_use]
-    pub const fn exit(&self) -> Option<ExitReason> {
-        self.exit
+    pub fn exit(&self) -> Option<ExitReason> {
+        self.hosts.first().and_then(Host::exit)
     }
 
-    /// Steps taken, in all lives.
+    /// Steps taken, by all daemons in all lives.
     #[must_use]
     pub const fn steps(&self) -> u64 {
         self.steps
@@ -277,126 +384,69 @@ impl Simulation {
         self.at
     }
 
+    fn is_over(&self) -> bool {
+        self.keeping.stop_at_violation && !self.violations.is_empty()
+    }
+
     fn world_now(&self) -> WorldNow {
         WorldNow::virtual_time(Now { mono: self.at, unix_ms: EPOCH_MS + self.at.as_millis() })
     }
 
-    fn daemon_now(&self, since: Instant) -> Now {
-        let unix_ms = (EPOCH_MS + self.at.as_millis()).saturating_add_signed(self.unix_jump_ms);
-        Now { mono: Instant::from_millis(self.at.since(since).as_millis()), unix_ms }
-    }
-
-    fn observed(&self) -> Observed<'_> {
-        Observed {
-            at: self.at,
-            world: &self.world,
-            machine: self.machine(),
-            secrets: self.daemon.as_ref().map_or(0, |daemon| daemon.shell.secrets()),
-        }
-    }
-
     fn next_moment(&self) -> Option<Instant> {
-        let daemon = self.daemon.as_ref();
-        let timer = daemon.and_then(|daemon| {
-            let (at, _) = daemon.machine.poll_timeout()?;
-            Some(daemon.since + at.since(Instant::default()))
-        });
-        let arrival = daemon.and_then(|daemon| daemon.shell.next_wakeup());
-        [timer, arrival, self.world.next_wakeup()].into_iter().flatten().min()
+        let hosts = self.hosts.iter().filter_map(Host::next_wakeup).min();
+        [hosts, self.world.next_wakeup()].into_iter().flatten().min()
     }
 
     /// All that happens at the present moment.
     fn moment(&mut self) {
         for _ in 0..MAX_STEPS_A_MOMENT {
-            let now = self.world_now();
-            let replies = self.world.advance(now);
-            let Some(daemon) = &mut self.daemon else { return };
-            for (ticket, reply) in replies {
-                daemon.shell.replied(now.now.mono, ticket, reply);
+            if self.is_over() {
+                return;
             }
-            for ticket in daemon.shell.expire(now.now.mono) {
+            self.exchange();
+            let due = self.hosts.iter_mut().enumerate().find_map(|(n, host)| Some((n, host.due(self.at)?)));
+            match due {
+                Some((daemon, event)) => self.step(daemon, event),
+                None => return,
+            }
+        }
+        self.object(0, NO_BUSY_LOOP, format!("more than {MAX_STEPS_A_MOMENT} steps at once"));
+    }
+
+    /// Lets the world move, and brings what it answers to those who asked.
+    fn exchange(&mut self) {
+        let now = self.world_now();
+        for (ticket, reply) in self.world.advance(now) {
+            if let Some(host) = self.hosts.iter_mut().find(|host| host.awaits(ticket)) {
+                host.replied(now.now.mono, ticket, reply);
+            }
+        }
+        for host in &mut self.hosts {
+            for ticket in host.expire(now.now.mono) {
                 self.world.cancel(ticket);
             }
-            if let Some(event) = daemon.shell.arrival(now.now.mono) {
-                self.step(event);
-                continue;
-            }
-            let due = daemon.machine.poll_timeout().map(|(at, _)| at);
-            let own_now = self.at.since(daemon.since);
-            if due.is_some_and(|at| at.since(Instant::default()) <= own_now) {
-                self.step(Event::Tick);
-                continue;
-            }
-            return;
         }
-        self.object(format!("more than {MAX_STEPS_A_MOMENT} steps at {:?}", self.at));
     }
 
-    fn step(&mut self, event: Event) {
-        let Some(daemon) = &self.daemon else { return };
-        let now = self.daemon_now(daemon.since);
-        let Some(daemon) = &mut self.daemon else { return };
-        let mut effects = std::mem::take(&mut self.effects);
-        if let Some(recorder) = &mut self.recorder {
-            recorder.begin(now, &event, daemon.seed, &daemon.machine);
-        }
-        daemon.machine.handle(now, event.clone(), &mut effects);
-        if let Some(recorder) = &mut self.recorder {
-            recorder.end(&effects);
-        }
-        self.steps += 1;
-        self.check(now, &event, &effects);
+    fn step(&mut self, daemon: usize, event: Event) {
         let at = self.world_now();
-        if let Some(daemon) = &mut self.daemon {
-            for effect in &effects {
-                match effect {
-                    Effect::Note(notice) => self.notices.push_back(notice.clone()),
-                    Effect::Exit(reason) => self.exit = Some(*reason),
-                    Effect::Remember { key, value } => {
-                        match value {
-                            Some(value) => drop(self.memory.insert(key.clone(), value.clone())),
-                            None => drop(self.memory.remove(key)),
-                        }
-                        daemon.shell.remembered(at.now.mono, key);
-                    }
-                    Effect::GitHub { .. } | Effect::Aws { .. } | Effect::Cancel { .. } | Effect::Drop(_) => {
-                        daemon.shell.execute(&mut self.world, at, effect);
-                    }
-                }
-            }
-        }
-        self.recent.push_back(Step { now, event, effects: Some(effects.clone()) });
-        if self.recent.len() > KEPT_STEPS {
-            self.recent.pop_front();
-        }
-        while self.notices.len() > KEPT_NOTICES {
+        let Some(host) = self.hosts.get_mut(daemon) else { return };
+        self.steps += 1;
+        let unix_ms = at.now.unix_ms.saturating_add_signed(self.unix_jump_ms);
+        let objections = host.step(&mut self.world, at, unix_ms, event);
+        host.hand_over_notices(&mut self.notices);
+        while self.notices.len() > self.keeping.notices {
             self.notices.pop_front();
         }
-        effects.clear();
-        self.effects = effects;
-        if self.exit.is_some() {
-            self.crash();
+        for (contract, objection) in objections {
+            self.object(daemon, contract, objection);
         }
     }
 
-    fn check(&mut self, now: Now, event: &Event, effects: &[Effect]) {
-        let mut checkers = std::mem::take(&mut self.checkers);
-        let moment = Moment { now, event, effects, observed: self.observed() };
-        let mut objections = Vec::new();
-        for checker in &mut checkers {
-            if let Err(objection) = checker.step(&moment) {
-                objections.push(format!("{}: {objection}", checker.contract()));
-            }
-        }
-        self.checkers = checkers;
-        for objection in objections {
-            self.object(objection);
-        }
-    }
-
-    fn object(&mut self, objection: String) {
+    fn object(&mut self, daemon: usize, contract: &'static str, objection: String) {
         if self.violations.len() < MAX_VIOLATIONS {
-            self.violations.push(format!("at {} ms: {objection}", self.at.as_millis()));
+            let violation = Violation { contract, objection, at: self.at, step: self.steps, daemon };
+            self.violations.push(violation);
         }
     }
 }

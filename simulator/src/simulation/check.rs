@@ -24,6 +24,9 @@ pub struct Observed<'a> {
     pub at: Instant,
     /// The world.
     pub world: &'a World,
+    /// Which daemon this is about: 0 is the first, 1 a second one that was started by mistake. Each has checkers of
+    /// its own.
+    pub daemon: usize,
     /// The machine, while the daemon lives.
     pub machine: Option<&'a Machine>,
     /// How many secrets the shell keeps.

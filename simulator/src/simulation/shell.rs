@@ -79,9 +79,25 @@ impl Shell {
         }
     }
 
-    /// A memory was written.
-    pub fn remembered(&mut self, now: Instant, key: &str) {
-        self.arrive(now, Event::Remembered { key: key.to_owned(), ok: true });
+    /// A memory was written, or could not be.
+    pub fn remembered(&mut self, now: Instant, key: &str, ok: bool) {
+        self.arrive(now, Event::Remembered { key: key.to_owned(), ok });
+    }
+
+    /// Breaks every open connection; the world is to forget the tickets.
+    pub fn disconnect(&mut self, now: Instant) -> Vec<Ticket> {
+        let held = std::mem::take(&mut self.tickets);
+        for id in held.values() {
+            self.take_flight(*id);
+            self.fail(now, *id, TransportErrorKind::Broken);
+        }
+        held.into_keys().collect()
+    }
+
+    /// Whether the held request is one of ours.
+    #[must_use]
+    pub fn awaits(&self, ticket: Ticket) -> bool {
+        self.tickets.contains_key(&ticket)
     }
 
     /// A held request was answered.

@@ -1,0 +1,326 @@
+//! A machine that daemons run on, one after the other: the present one's state machine and shell, what the state
+//! directory holds, and the checkers that watch.
+
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use poolkeeper_core::Machine;
+use poolkeeper_core::config::{Config, RawConfig};
+use poolkeeper_core::event::{Effect, Event, ExitReason, Memory};
+use poolkeeper_core::notice::Notice;
+use poolkeeper_core::recording::Step;
+use poolkeeper_core::time::{Duration, Instant, Now};
+
+use super::Keeping;
+use super::check::{self, Checker, Moment, Observed};
+use super::recorder::Recorder;
+use super::shell::Shell;
+use crate::http::{HttpResponse, Ticket};
+use crate::world::{World, WorldNow};
+
+/// The directory of a second daemon's journal.
+const SECOND: &str = "second";
+const NO_PANIC: &str = "nothing that happens makes the machine panic";
+
+/// A contract, and what is wrong with it.
+type Objection = (&'static str, String);
+
+/// One life of a daemon.
+#[derive(Debug)]
+struct Life {
+    machine: Machine,
+    /// The machine before its first step.
+    origin: Machine,
+    /// The seed it was made with.
+    seed: u64,
+    /// When it was started: its monotonic clock begins there.
+    since: Instant,
+    shell: Shell,
+}
+
+#[derive(Debug)]
+pub(super) struct Host {
+    number: usize,
+    config: Config,
+    life: Option<Life>,
+    /// What [`Effect::Remember`] left behind.
+    memory: BTreeMap<String, String>,
+    writable: bool,
+    checkers: Vec<Box<dyn Checker>>,
+    effects: Vec<Effect>,
+    kept_steps: usize,
+    recent: VecDeque<Step>,
+    notices: Vec<Notice>,
+    keeps_notices: bool,
+    exit: Option<ExitReason>,
+    /// How many effects of the next step are carried out before the daemon is killed.
+    doomed: Option<usize>,
+    recorder: Option<Recorder>,
+}
+
+impl Host {
+    pub(super) fn new(number: usize, config: Config, keeping: &Keeping) -> Self {
+        Self {
+            number,
+            config: owned_by(config, number),
+            life: None,
+            memory: BTreeMap::new(),
+            writable: true,
+            checkers: check::all(),
+            effects: Vec::new(),
+            kept_steps: keeping.steps,
+            recent: VecDeque::new(),
+            notices: Vec::new(),
+            keeps_notices: keeping.notices > 0,
+            exit: None,
+            doomed: None,
+            recorder: recorder(number, keeping),
+        }
+    }
+
+    /// Begins a life: the event it begins with.
+    pub(super) fn start(
+        &mut self,
+        at: Instant,
+        unix_ms: u64,
+        pat: String,
+        latency: (Duration, Duration),
+        (machine_seed, shell_seed): (u64, u64),
+    ) -> Event {
+        let machine = Machine::new(self.config.clone(), machine_seed);
+        self.life = Some(Life {
+            origin: machine.clone(),
+            machine,
+            seed: machine_seed,
+            since: at,
+            shell: Shell::new(pat, latency, shell_seed),
+        });
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin_life(unix_ms);
+        }
+        self.exit = None;
+        self.doomed = None;
+        self.recent.clear();
+        for checker in &mut self.checkers {
+            checker.started();
+        }
+        let remembered = self.memory.iter().map(|(key, value)| Memory { key: key.clone(), value: value.clone() });
+        Event::Start { remembered: remembered.collect() }
+    }
+
+    /// Ends a life: the requests that nobody waits for any more.
+    pub(super) fn crash(&mut self) -> Vec<Ticket> {
+        self.doomed = None;
+        let Some(life) = self.life.take() else { return Vec::new() };
+        life.shell.tickets()
+    }
+
+    pub(super) fn close_journal(&mut self) -> std::io::Result<()> {
+        self.recorder.as_mut().map_or(Ok(()), Recorder::close)
+    }
+
+    pub(super) const fn doom(&mut self, effects: usize) {
+        self.doomed = Some(effects);
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.memory.clear();
+    }
+
+    pub(super) const fn set_writable(&mut self, writable: bool) {
+        self.writable = writable;
+    }
+
+    pub(super) fn disconnect(&mut self, at: Instant) -> Vec<Ticket> {
+        self.life.as_mut().map(|life| life.shell.disconnect(at)).unwrap_or_default()
+    }
+
+    pub(super) const fn is_up(&self) -> bool {
+        self.life.is_some()
+    }
+
+    pub(super) const fn is_first(&self) -> bool {
+        self.number == 0
+    }
+
+    pub(super) fn machine(&self) -> Option<&Machine> {
+        self.life.as_ref().map(|life| &life.machine)
+    }
+
+    pub(super) fn origin(&self) -> Option<&Machine> {
+        self.life.as_ref().map(|life| &life.origin)
+    }
+
+    pub(super) const fn recent(&self) -> &VecDeque<Step> {
+        &self.recent
+    }
+
+    pub(super) const fn exit(&self) -> Option<ExitReason> {
+        self.exit
+    }
+
+    pub(super) fn watch(&mut self, checker: Box<dyn Checker>) {
+        self.checkers.push(checker);
+    }
+
+    pub(super) fn checkers(&self) -> impl Iterator<Item = &dyn Checker> {
+        self.checkers.iter().map(AsRef::as_ref)
+    }
+
+    pub(super) fn hand_over_notices(&mut self, to: &mut VecDeque<Notice>) {
+        to.extend(self.notices.drain(..));
+    }
+
+    pub(super) fn observed<'a>(&'a self, at: Instant, world: &'a World) -> Observed<'a> {
+        Observed {
+            at,
+            world,
+            daemon: self.number,
+            machine: self.machine(),
+            secrets: self.life.as_ref().map_or(0, |life| life.shell.secrets()),
+        }
+    }
+
+    /// When something is next due.
+    pub(super) fn next_wakeup(&self) -> Option<Instant> {
+        let life = self.life.as_ref()?;
+        let timer = life.machine.poll_timeout().map(|(at, _)| life.since + at.since(Instant::default()));
+        [timer, life.shell.next_wakeup()].into_iter().flatten().min()
+    }
+
+    pub(super) fn awaits(&self, ticket: Ticket) -> bool {
+        self.life.as_ref().is_some_and(|life| life.shell.awaits(ticket))
+    }
+
+    pub(super) fn replied(&mut self, at: Instant, ticket: Ticket, reply: HttpResponse) {
+        if let Some(life) = &mut self.life {
+            life.shell.replied(at, ticket, reply);
+        }
+    }
+
+    pub(super) fn expire(&mut self, at: Instant) -> Vec<Ticket> {
+        self.life.as_mut().map(|life| life.shell.expire(at)).unwrap_or_default()
+    }
+
+    /// The event that is due now, if any.
+    pub(super) fn due(&mut self, at: Instant) -> Option<Event> {
+        let life = self.life.as_mut()?;
+        if let Some(event) = life.shell.arrival(at) {
+            return Some(event);
+        }
+        let (timer, _) = life.machine.poll_timeout()?;
+        (timer.since(Instant::default()) <= at.since(life.since)).then_some(Event::Tick)
+    }
+
+    /// One step of the machine, with all that follows from it.
+    pub(super) fn step(&mut self, world: &mut World, at: WorldNow, unix_ms: u64, event: Event) -> Vec<Objection> {
+        let Some(life) = &mut self.life else { return Vec::new() };
+        let now = Now { mono: Instant::from_millis(at.now.mono.since(life.since).as_millis()), unix_ms };
+        let mut effects = std::mem::take(&mut self.effects);
+        let mut objections = Vec::new();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin(now, &event, life.seed, &life.machine);
+        }
+        let machine = &mut life.machine;
+        let taken = catch_unwind(AssertUnwindSafe(|| machine.handle(now, event.clone(), &mut effects)));
+        match taken {
+            Ok(()) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.end(&effects);
+                }
+                self.check(world, at, now, &event, &effects, &mut objections);
+                self.carry_out(world, at, &effects);
+            }
+            Err(panic) => {
+                objections.push((NO_PANIC, panic_text(panic.as_ref())));
+                self.doomed = Some(0);
+            }
+        }
+        self.keep(now, event, &effects);
+        let doomed = self.doomed.is_some_and(|most| most == 0 || !effects.is_empty());
+        effects.clear();
+        self.effects = effects;
+        if self.exit.is_some() || doomed {
+            for ticket in self.crash() {
+                world.cancel(ticket);
+            }
+        }
+        objections
+    }
+
+    fn check(
+        &mut self,
+        world: &World,
+        at: WorldNow,
+        now: Now,
+        event: &Event,
+        effects: &[Effect],
+        objections: &mut Vec<Objection>,
+    ) {
+        let mut checkers = std::mem::take(&mut self.checkers);
+        let moment = Moment { now, event, effects, observed: self.observed(at.now.mono, world) };
+        for checker in &mut checkers {
+            if let Err(objection) = checker.step(&moment) {
+                objections.push((checker.contract(), objection));
+            }
+        }
+        self.checkers = checkers;
+    }
+
+    fn carry_out(&mut self, world: &mut World, at: WorldNow, effects: &[Effect]) {
+        let Some(life) = &mut self.life else { return };
+        for effect in effects.iter().take(self.doomed.unwrap_or(usize::MAX)) {
+            match effect {
+                Effect::Note(notice) if self.keeps_notices => self.notices.push(notice.clone()),
+                Effect::Note(_) => {}
+                Effect::Exit(reason) => self.exit = Some(*reason),
+                Effect::Remember { key, value } => {
+                    if self.writable {
+                        match value {
+                            Some(value) => drop(self.memory.insert(key.clone(), value.clone())),
+                            None => drop(self.memory.remove(key)),
+                        }
+                    }
+                    life.shell.remembered(at.now.mono, key, self.writable);
+                }
+                Effect::GitHub { .. } | Effect::Aws { .. } | Effect::Cancel { .. } | Effect::Drop(_) => {
+                    life.shell.execute(world, at, effect);
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, now: Now, event: Event, effects: &[Effect]) {
+        if self.kept_steps == 0 {
+            return;
+        }
+        self.recent.push_back(Step { now, event, effects: Some(effects.to_vec()) });
+        if self.recent.len() > self.kept_steps {
+            self.recent.pop_front();
+        }
+    }
+}
+
+/// Each machine's daemon owns its sessions under a name of its own.
+fn owned_by(config: Config, number: usize) -> Config {
+    if number == 0 {
+        return config;
+    }
+    let mut raw = RawConfig::from(config.clone());
+    raw.owner = format!("{}-{number}", raw.owner);
+    Config::try_from(raw).unwrap_or(config)
+}
+
+fn recorder(number: usize, keeping: &Keeping) -> Option<Recorder> {
+    let mut settings = keeping.journal.clone()?;
+    if number > 0 {
+        settings.dir = settings.dir.join(SECOND);
+    }
+    Some(Recorder::new(settings))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
+}
