@@ -21,7 +21,7 @@
 //! | Refreshing | session | drops the old token | what was to be done |
 //! | Refreshing | refused | reports the loss | x Deleting |
 //! | any open | other failure | | ~ then the same again; after some tries x Deleting |
-//! | any | close | finishes the message in hand | Closing |
+//! | any | close | finishes the message in hand | Closing, if a session of ours is left, else Closed |
 //! | Closing | done, or not found | forgets it | Closed |
 
 use alloc::string::String;
@@ -273,7 +273,7 @@ impl Session {
         self.closing = true;
         match core::mem::replace(&mut self.state, State::Closed) {
             State::Closed => self.closing = false,
-            State::Waiting { .. } => self.finish_closing(effects),
+            State::Waiting { .. } => self.delete(effects),
             State::Open(open) if open.is_at_rest() => self.end(&open, effects),
             busy @ (State::Open(_)
             | State::Deleting
@@ -356,8 +356,7 @@ impl Session {
 
     fn create_failed(&mut self, cx: &mut Context<'_>, error: CallError, effects: &mut Vec<SessionEffect>) {
         if self.closing {
-            self.finish_closing(effects);
-            return;
+            return self.delete(effects);
         }
         let standby = error.kind == CallErrorKind::SessionConflict;
         let retry_in = if standby {

@@ -256,3 +256,21 @@ fn a_session_without_a_queue_is_deleted_and_asked_for_again() {
     assert!(effects.contains(&SessionEffect::Remember("s-1".into())));
     assert_eq!(called(&script.wait()), Some(CallKind::DeleteSession));
 }
+
+#[test]
+fn closing_while_a_lost_session_waits_to_be_replaced_deletes_it() {
+    let mut script = Script::open(Statistics::default());
+    script.fail(CallErrorKind::NotFound, 404);
+    assert_eq!(called(&script.handle(SessionEvent::Close)), Some(CallKind::DeleteSession));
+    assert_eq!(script.answer(Answer::Done), [SessionEffect::Forget, SessionEffect::Closed]);
+}
+
+#[test]
+fn a_session_without_a_queue_that_is_no_longer_wanted_is_deleted() {
+    let mut script = Script::new();
+    script.handle(SessionEvent::Open { scale_set: 9, left: None });
+    script.handle(SessionEvent::Close);
+    let Answer::Session(mut empty) = session(1, None) else { panic!("a session") };
+    empty.queue.url.clear();
+    assert_eq!(called(&script.answer(Answer::Session(empty))), Some(CallKind::DeleteSession));
+}
