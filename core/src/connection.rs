@@ -288,6 +288,9 @@ impl Connection {
             Purpose::Chain(step) => {
                 cx.limiter.release();
                 self.tokens.replied(cx, step, id, result, effects);
+                if self.retired {
+                    self.tokens.drop_all(effects);
+                }
             }
             Purpose::Call(waiting) => {
                 if !waiting.call.kind().is_poll() {

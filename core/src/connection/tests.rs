@@ -262,3 +262,13 @@ fn a_rate_limit_stops_every_call_for_as_long_as_the_peer_asked() {
     script.wait();
     assert_eq!((script.sent.len(), script.now_ms), (1, 31_000));
 }
+
+#[test]
+fn a_token_that_comes_after_the_connection_was_replaced_is_dropped() {
+    let mut script = Script::new(CredentialKind::Pat);
+    script.ask(Call::ScaleSets);
+    script.handle(ConnectionEvent::Retire);
+    script.reply(sealed(|token| Sealed::Token { token }));
+    assert_eq!(script.dropped, [Slot(RequestId(1))]);
+    assert!(script.sent.is_empty());
+}
