@@ -12,11 +12,10 @@ use poolkeeper_core::github::request::{Auth, CallKind, Request, RequestId, Slot}
 use poolkeeper_core::github::scope::Scope;
 use poolkeeper_core::limiter::Limits;
 use poolkeeper_core::notice::PoolId;
-use poolkeeper_core::seal::{Sealed, SealedSecret};
 use poolkeeper_core::time::{Duration, Instant};
 use proptest::prelude::*;
 
-use crate::support::{Surroundings, recorded, settings, span_ms};
+use crate::support::{Surroundings, good_reply, recorded, reply, settings, span_ms, text};
 
 /// Few, so that bounds are met.
 const LIMITS: Limits = Limits { in_flight: 3, burst: 6, rate: 2 };
@@ -225,14 +224,13 @@ impl Life {
 
     fn reply(&mut self, id: RequestId, outcome: &Outcome) {
         let sent = self.sent.remove(&id).expect("a request in flight");
-        let raw = |status, text: &str| Ok(reply(status, Body::Raw(Bytes(text.as_bytes().to_vec()))));
         let result = match outcome {
             Outcome::Well { lifetime_s } => Ok(self.success(id, sent.kind, *lifetime_s)),
-            Outcome::Nonsense => raw(200, r#"{"half":"#),
+            Outcome::Nonsense => Ok(text(200, r#"{"half":"#)),
             Outcome::Status { status, retry_after_s } => {
                 let retry_after = retry_after_s.map(|s| s.to_string());
-                raw(*status, "no")
-                    .map(|reply| Reply { headers: ReplyHeaders { retry_after, ..ReplyHeaders::default() }, ..reply })
+                let headers = ReplyHeaders { retry_after, ..ReplyHeaders::default() };
+                Ok(Reply { headers, ..text(*status, "no") })
             }
             Outcome::Transport(kind) => Err(TransportError { kind: *kind, detail: "scripted".into() }),
         };
@@ -240,46 +238,13 @@ impl Life {
     }
 
     fn success(&mut self, id: RequestId, kind: CallKind, lifetime_s: Option<u64>) -> Reply {
-        let token = SealedSecret { slot: Slot(id), len: 40, lifetime_s };
-        let text = |text: &str| reply(200, Body::Raw(Bytes(text.as_bytes().to_vec())));
-        let set = r#"{"id":4,"name":"acme-linux"}"#;
-        match kind {
-            CallKind::Installation => text(r#"{"id":42}"#),
-            CallKind::AccessToken | CallKind::RegistrationToken => {
-                self.live.insert(Slot(id));
-                reply(201, Body::Sealed(Sealed::Token { token }))
-            }
-            CallKind::AdminConnection => {
-                self.live.insert(Slot(id));
-                self.connected_at = Some(self.around.now);
-                reply(200, Body::Sealed(Sealed::AdminConnection { url: "https://actions.test/t/".into(), token }))
-            }
-            CallKind::RunnerGroup => text(r#"{"count":1,"value":[{"id":1,"name":"default"}]}"#),
-            CallKind::ScaleSets | CallKind::ScaleSetByName => text(&format!(r#"{{"count":1,"value":[{set}]}}"#)),
-            CallKind::ScaleSet | CallKind::CreateScaleSet | CallKind::UpdateScaleSet => text(set),
-            CallKind::CreateSession | CallKind::RefreshSession => reply(
-                200,
-                Body::Sealed(Sealed::Session {
-                    session_id: "s".into(),
-                    message_queue_url: "https://q.test/1?k=2".into(),
-                    token,
-                    statistics: None,
-                }),
-            ),
-            CallKind::DeleteScaleSet | CallKind::DeleteSession | CallKind::Acknowledge => {
-                Reply { status: 204, ..text("") }
-            }
-            CallKind::Poll => Reply { status: 202, ..text("") },
-            CallKind::Acquire => text(r#"{"value":[1]}"#),
-            CallKind::AcquirableJobs => text(r#"{"value":[{"runnerRequestId":3}]}"#),
-            CallKind::JitConfig => reply(
-                200,
-                Body::Sealed(Sealed::JitConfig {
-                    runner: poolkeeper_core::github::answer::Runner::default(),
-                    config: token,
-                }),
-            ),
+        if matches!(kind, CallKind::AccessToken | CallKind::RegistrationToken | CallKind::AdminConnection) {
+            self.live.insert(Slot(id));
         }
+        if kind == CallKind::AdminConnection {
+            self.connected_at = Some(self.around.now);
+        }
+        good_reply(id, kind, lifetime_s)
     }
 
     fn handle(&mut self, event: ConnectionEvent) {
@@ -369,10 +334,6 @@ impl Life {
         assert!(self.asked.values().all(|left| *left == 0), "every call is answered: {:?}", self.asked);
         assert!(self.live.is_empty(), "no secret outlives the connection: {:?}", self.live);
     }
-}
-
-fn reply(status: u16, body: Body) -> Reply {
-    Reply { status, headers: ReplyHeaders::default(), body }
 }
 
 const fn is_chain(kind: CallKind) -> bool {

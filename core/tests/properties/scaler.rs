@@ -392,7 +392,7 @@ impl Life {
         } else if self.wanted.may_raise && desired < out {
             let retries = timer.is_some_and(|at| at <= self.now + LONGEST_RETRY);
             let tried = self.scaler.decide(self.now, &self.wanted).is_some();
-            let stale = !self.is_fresh() && !(self.wanted.may_lower && counts.unprotected == 0);
+            let stale = !(self.is_fresh() || self.wanted.may_lower && counts.unprotected == 0);
             assert!(retries || tried || stale, "a retry has a timer");
         }
     }

@@ -93,14 +93,12 @@ impl Rules {
     }
 
     fn polled(&mut self, now: Instant, answer: &Answer) {
-        match answer {
-            Answer::Message(Some(message)) if message.id > self.last_message => self.quiet_polls.clear(),
-            Answer::Message(Some(message)) => {
-                self.in_hand = Some(message.id);
-                self.quiet(now);
-            }
-            _ => self.quiet(now),
+        let Answer::Message(Some(message)) = answer else { return self.quiet(now) };
+        if message.id > self.last_message {
+            return self.quiet_polls.clear();
         }
+        self.in_hand = Some(message.id);
+        self.quiet(now);
     }
 
     fn quiet(&mut self, now: Instant) {
@@ -202,7 +200,14 @@ impl Rules {
                 assert!(self.live.is_empty(), "no token outlives its session");
                 (self.delete_tried, self.deleted) = (false, false);
             }
-            _ => panic!("no call of a session: {call:?}"),
+            Call::RunnerGroup { .. }
+            | Call::ScaleSets
+            | Call::ScaleSetByName { .. }
+            | Call::ScaleSet { .. }
+            | Call::CreateScaleSet { .. }
+            | Call::UpdateScaleSet { .. }
+            | Call::DeleteScaleSet { .. }
+            | Call::JitConfig { .. } => panic!("no call of a session: {call:?}"),
         }
     }
 }

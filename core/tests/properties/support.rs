@@ -1,9 +1,13 @@
 //! What the properties share: settings, spans of time, and errors of every kind.
 
 use poolkeeper_core::context::{Context, RequestIds};
+use poolkeeper_core::github::answer::Runner;
 use poolkeeper_core::github::error::{CallError, CallErrorKind};
+use poolkeeper_core::github::reply::{Body, Bytes, Reply, ReplyHeaders};
+use poolkeeper_core::github::request::{CallKind, RequestId, Slot};
 use poolkeeper_core::limiter::{GITHUB, Limiter, Limits};
 use poolkeeper_core::rng::Rng;
+use poolkeeper_core::seal::{Sealed, SealedSecret};
 use poolkeeper_core::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -87,4 +91,38 @@ pub(crate) fn call_error() -> impl Strategy<Value = CallError> {
 pub(crate) fn recorded<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
     let text = serde_json::to_string(value).expect("state serialises");
     serde_json::from_str(&text).expect("state deserialises")
+}
+
+pub(crate) fn reply(status: u16, body: Body) -> Reply {
+    Reply { status, headers: ReplyHeaders::default(), body }
+}
+
+pub(crate) fn text(status: u16, text: &str) -> Reply {
+    reply(status, Body::Raw(Bytes(text.as_bytes().to_vec())))
+}
+
+/// What the call asks for, sealed.
+pub(crate) fn good_reply(id: RequestId, kind: CallKind, lifetime_s: Option<u64>) -> Reply {
+    let token = SealedSecret { slot: Slot(id), len: 40, lifetime_s };
+    let sealed = |sealed| reply(200, Body::Sealed(sealed));
+    let set = r#"{"id":4,"name":"acme-linux"}"#;
+    match kind {
+        CallKind::Installation => text(200, r#"{"id":42}"#),
+        CallKind::AccessToken | CallKind::RegistrationToken => sealed(Sealed::Token { token }),
+        CallKind::AdminConnection => sealed(Sealed::AdminConnection { url: "https://actions.test/t/".into(), token }),
+        CallKind::RunnerGroup => text(200, r#"{"count":1,"value":[{"id":1,"name":"default"}]}"#),
+        CallKind::ScaleSets | CallKind::ScaleSetByName => text(200, &format!(r#"{{"count":1,"value":[{set}]}}"#)),
+        CallKind::ScaleSet | CallKind::CreateScaleSet | CallKind::UpdateScaleSet => text(200, set),
+        CallKind::CreateSession | CallKind::RefreshSession => sealed(Sealed::Session {
+            session_id: format!("s-{id}"),
+            message_queue_url: "https://q.test/1?k=2".into(),
+            token,
+            statistics: None,
+        }),
+        CallKind::DeleteScaleSet | CallKind::DeleteSession | CallKind::Acknowledge => text(204, ""),
+        CallKind::Poll => text(202, ""),
+        CallKind::Acquire => text(200, r#"{"value":[1]}"#),
+        CallKind::AcquirableJobs => text(200, r#"{"value":[{"runnerRequestId":3}]}"#),
+        CallKind::JitConfig => sealed(Sealed::JitConfig { runner: Runner::default(), config: token }),
+    }
 }
