@@ -231,6 +231,14 @@ impl Connection {
         !self.has_waiting() && self.in_flight.is_empty()
     }
 
+    /// The pool that a request in flight serves, unless it serves several.
+    pub(crate) fn pool_of_call(&self, id: RequestId) -> Option<PoolId> {
+        match &self.in_flight.get(&id)?.purpose {
+            Purpose::Call(Waiting { caller: Caller::Session(pool) | Caller::Pool(pool), .. }) => Some(*pool),
+            Purpose::Call(Waiting { caller: Caller::Operator, .. }) | Purpose::Chain(_) => None,
+        }
+    }
+
     /// Takes one event and appends its effects.
     pub fn handle(&mut self, cx: &mut Context<'_>, event: ConnectionEvent, effects: &mut Vec<ConnectionEffect>) {
         match event {

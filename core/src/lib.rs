@@ -9,6 +9,7 @@ pub mod config;
 pub mod connection;
 pub mod context;
 pub mod event;
+pub mod explain;
 pub mod github;
 pub mod limiter;
 pub mod machine;

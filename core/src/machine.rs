@@ -26,6 +26,7 @@ use crate::view::{PoolView, SessionView, Summary};
 mod capacity;
 mod claims;
 mod discovery;
+mod grounds;
 mod routing;
 
 use capacity::AwsCalls;
@@ -39,7 +40,7 @@ const CHECK_ALL_EVERY: u64 = 1000;
 /// The state machine of a whole daemon.
 ///
 /// In: [`Self::handle`]. Getters: [`Self::poll_timeout`], [`Self::pool`], [`Self::pools`], [`Self::summary`],
-/// [`Self::config`].
+/// [`Self::config`], [`Self::grounds`], [`Self::pool_of_call`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     config: Config,

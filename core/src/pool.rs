@@ -23,6 +23,8 @@ use crate::spec::{Fault, PoolSpec, SetKey, resolve, scale_out_only};
 use crate::time::{Duration, Instant};
 use crate::view::{PoolView, SessionView};
 
+mod grounds;
+
 /// How long the last target is held when statistics all zero come beside assigned jobs.
 const HOLD_TARGET: Duration = Duration::from_secs(60);
 /// How soon doubtful counts are read again.

@@ -135,6 +135,18 @@ impl Scaler {
         self.described_at
     }
 
+    /// Since when desired capacity is above what is wanted.
+    #[must_use]
+    pub const fn surplus_since(&self) -> Option<Instant> {
+        self.surplus_since
+    }
+
+    /// Where OUT goes to, and LOWER stops.
+    #[must_use]
+    pub fn goal(&self, wanted: &Wanted) -> u32 {
+        self.out(wanted)
+    }
+
     /// The bounds of the target. The group's own bounds are stronger than ours, and `MinSize` is the strongest.
     #[must_use]
     pub fn bounds(&self, wanted: &Wanted) -> (u32, u32) {

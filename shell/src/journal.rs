@@ -20,6 +20,7 @@ use crate::config::JournalSettings;
 
 pub use self::reader::{Line, Lines, ReadError, Segment, read};
 
+mod frame;
 mod reader;
 #[cfg(test)]
 mod tests;

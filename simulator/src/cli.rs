@@ -30,7 +30,9 @@ enum Command {
     #[command(after_help = "Example:\n  poolkeeper-sim serve --workload --jobs 200 --write-config /tmp/sandbox")]
     Serve(serve::Options),
     /// Replay a daemon's journal and compare every effect
-    #[command(after_help = "Example:\n  poolkeeper-sim replay /var/lib/poolkeeper/journal")]
+    #[command(
+        after_help = "Examples:\n  poolkeeper-sim replay /var/lib/poolkeeper/journal\n  poolkeeper-sim replay --explain --pool acme-linux --from 2026-05-01T10:00:00Z /var/lib/poolkeeper/journal"
+    )]
     Replay(replay::Options),
     /// Record a simulated daemon at work, with some troubles, as a sample for the other commands
     #[command(after_help = "Example:\n  poolkeeper-sim record --pools 50 --hours 24 -o /tmp/journal")]

@@ -64,6 +64,14 @@ impl AwsCalls {
     pub(super) fn describe(&mut self, describe: Describe) {
         self.describes.push_back(describe);
     }
+
+    /// The pool whose write is in flight under this id.
+    pub(super) fn pool_of_write(&self, id: RequestId) -> Option<PoolId> {
+        match self.in_flight.get(&id)?.purpose {
+            Purpose::Write(pool) => Some(pool),
+            Purpose::Describe(_) => None,
+        }
+    }
 }
 
 impl Machine {

@@ -3,17 +3,22 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use poolkeeper_core::Machine;
-use poolkeeper_core::event::Event;
-use poolkeeper_core::recording::{FORMAT, Header, Step};
+use poolkeeper_core::event::{Effect, Event};
+use poolkeeper_core::recording::{FORMAT, Header, Step, VERSION};
 use poolkeeper_core::time::Now;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use zstd::stream::read::Decoder;
 
+use super::frame;
+
 /// The longest line that is read: the state of 10,000 pools is a tenth of it.
 const MAX_LINE_BYTES: u64 = 256 << 20;
+/// Lines longer than this are rare.
+const KEPT_LINE_BYTES: usize = 4 << 10;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// What is wrong with a journal file, and where.
@@ -51,8 +56,11 @@ pub struct Lines {
     file: PathBuf,
     input: BufReader<Box<dyn Read + Send>>,
     number: u64,
+    /// The room that the next line is given at once.
+    longest: usize,
     ended: bool,
     cut: Option<String>,
+    torn: bool,
 }
 
 impl fmt::Debug for Lines {
@@ -71,7 +79,15 @@ pub fn read(path: &Path) -> Result<Lines, ReadError> {
     let compressed = file.fill_buf().map_err(failed)?.starts_with(&ZSTD_MAGIC);
     let input: Box<dyn Read + Send> =
         if compressed { Box::new(Decoder::with_buffer(file).map_err(failed)?) } else { Box::new(file) };
-    Ok(Lines { file: path.to_owned(), input: BufReader::new(input), number: 0, ended: false, cut: None })
+    Ok(Lines {
+        file: path.to_owned(),
+        input: BufReader::new(input),
+        number: 0,
+        longest: 0,
+        ended: false,
+        cut: None,
+        torn: false,
+    })
 }
 
 impl Lines {
@@ -81,18 +97,31 @@ impl Lines {
         self.cut.as_deref()
     }
 
+    /// Whether it was cut where no crash of a daemon cuts it: known once the last line was read.
+    #[must_use]
+    pub const fn is_torn(&self) -> bool {
+        self.torn
+    }
+
     fn error(&self, problem: impl Into<String>) -> ReadError {
         ReadError { file: self.file.clone(), line: self.number, problem: problem.into() }
     }
 
     fn next_line(&mut self) -> Result<Option<Line>, ReadError> {
         self.number += 1;
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(self.longest);
         let read = (&mut self.input).take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes);
+        self.longest = self.longest.max(bytes.len()).min(KEPT_LINE_BYTES);
+        let mut is_compressed = false;
         match read {
+            Ok(length) if u64::try_from(length).is_ok_and(|length| length >= MAX_LINE_BYTES) => {
+                return Err(self.error(format!("is longer than {MAX_LINE_BYTES} bytes")));
+            }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                is_compressed = true;
                 self.ended = true;
+                self.torn = !frame::ends_between_blocks(&self.file).unwrap_or(false);
                 self.cut = Some(format!("line {}: the compressed file was cut here", self.number));
             }
             Err(error) => return Err(self.error(format!("cannot be decompressed: {error}"))),
@@ -103,7 +132,8 @@ impl Lines {
         }
         if !complete {
             self.ended = true;
-            self.cut = Some(format!("line {}: the line was cut", self.number));
+            self.torn |= !is_compressed;
+            self.cut.get_or_insert_with(|| format!("line {}: the line was cut", self.number));
         }
         let text = if complete {
             String::from_utf8(bytes).map_err(|_| self.error("is not UTF-8"))?
@@ -129,44 +159,66 @@ impl Iterator for Lines {
     }
 }
 
-/// A journal file as a header and its steps.
+/// A journal file as a header and its steps. `State` and `Effects` are what is read of a machine's state and of what
+/// it wanted done: who needs neither reads faster, and reads what other versions wrote.
 #[derive(Debug)]
-pub struct Segment<State = Machine> {
+pub struct Segment<State = Machine, Effects = Vec<Effect>> {
     /// The first line.
     pub header: Header<State>,
     lines: Lines,
+    effects: PhantomData<fn() -> Effects>,
 }
 
-impl<State: DeserializeOwned> Segment<State> {
+impl<State: DeserializeOwned, Effects> Segment<State, Effects> {
     /// Opens a journal file and reads its header.
     ///
     /// # Errors
     /// When it cannot be opened, is empty, or begins with no header of a known format.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         let mut lines = read(path)?;
-        let line = lines.next().ok_or_else(|| lines.error("is empty"))??;
-        let format: FormatOnly =
-            serde_json::from_str(&line.text).map_err(|e| lines.error(format!("is no journal header: {e}")))?;
+        let line =
+            lines.next().ok_or_else(|| lines.error(if lines.cut.is_some() { CUT_HEADER } else { "is empty" }))??;
+        let format: FormatOnly = serde_json::from_str(&line.text).map_err(|e| match &lines.cut {
+            Some(_) if line.text.starts_with('{') => lines.error(CUT_HEADER),
+            Some(_) | None => lines.error(format!("is no journal header: {e}")),
+        })?;
         if format.format != FORMAT {
             let problem = format!("is of format {}, and this version reads {FORMAT}", format.format);
             return Err(lines.error(problem));
         }
-        let header =
-            serde_json::from_str(&line.text).map_err(|e| lines.error(format!("header does not parse: {e}")))?;
-        Ok(Self { header, lines })
+        let header = serde_json::from_str(&line.text).map_err(|e| lines.error(no_header(&format, &e)))?;
+        Ok(Self { header, lines, effects: PhantomData })
     }
 }
+
+const CUT_HEADER: &str = "the file was cut within its header";
 
 #[derive(serde::Deserialize)]
 struct FormatOnly {
     format: u32,
+    #[serde(default)]
+    version: String,
 }
 
-impl<State> Segment<State> {
+fn no_header(format: &FormatOnly, error: &serde_json::Error) -> String {
+    let version = &format.version;
+    if version.is_empty() || version == VERSION {
+        return format!("header does not parse: {error}");
+    }
+    format!("the header was written by version {version}, and this is {VERSION}, which cannot read it: {error}")
+}
+
+impl<State, Effects: DeserializeOwned> Segment<State, Effects> {
     /// How the file ends, when it was cut short: known once the last step was read.
     #[must_use]
     pub fn cut(&self) -> Option<&str> {
         self.lines.cut()
+    }
+
+    /// Whether it was cut where no crash of a daemon cuts it: known once the last step was read.
+    #[must_use]
+    pub const fn is_torn(&self) -> bool {
+        self.lines.is_torn()
     }
 
     /// The number of the line read last.
@@ -175,7 +227,7 @@ impl<State> Segment<State> {
         self.lines.number
     }
 
-    fn step(&self, line: &Line) -> Option<Result<Step, ReadError>> {
+    fn step(&self, line: &Line) -> Option<Result<Step<Effects>, ReadError>> {
         if line.complete {
             let parsed = serde_json::from_str(&line.text);
             return Some(parsed.map_err(|e| self.lines.error(format!("step does not parse: {e}"))));
@@ -184,8 +236,8 @@ impl<State> Segment<State> {
     }
 }
 
-impl<State> Iterator for Segment<State> {
-    type Item = Result<Step, ReadError>;
+impl<State, Effects: DeserializeOwned> Iterator for Segment<State, Effects> {
+    type Item = Result<Step<Effects>, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.lines.next()? {
@@ -196,7 +248,7 @@ impl<State> Iterator for Segment<State> {
 }
 
 /// The clocks and the event of a step whose line was cut behind them.
-fn first_half(text: &str) -> Option<Step> {
+fn first_half<Effects>(text: &str) -> Option<Step<Effects>> {
     let mut half = FirstHalf::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
     // The error that a cut line ends with says nothing new: what counts is what came before it.

@@ -12,7 +12,7 @@ pub(crate) enum Until {
 
 impl Until {
     /// Whether the step of this number is at the place or behind it.
-    pub(crate) const fn is_reached(self, number: u64, step: &Step) -> bool {
+    pub(crate) const fn is_reached<Effects>(self, number: u64, step: &Step<Effects>) -> bool {
         match self {
             Self::Step(n) => number >= n,
             Self::UnixMs(ms) => step.now.unix_ms >= ms,
