@@ -4,6 +4,7 @@ mod diff;
 mod files;
 mod record;
 mod replay;
+mod report;
 mod serve;
 mod until;
 
@@ -34,6 +35,9 @@ enum Command {
         after_help = "Examples:\n  poolkeeper-sim replay /var/lib/poolkeeper/journal\n  poolkeeper-sim replay --explain --pool acme-linux --from 2026-05-01T10:00:00Z /var/lib/poolkeeper/journal"
     )]
     Replay(replay::Options),
+    /// Make a recording one page for people: what every pool did, when and why
+    #[command(after_help = "Example:\n  poolkeeper-sim report /var/lib/poolkeeper/journal -o report.html")]
+    Report(report::Options),
     /// Record a simulated daemon at work, with some troubles, as a sample for the other commands
     #[command(after_help = "Example:\n  poolkeeper-sim record --pools 50 --hours 24 -o /tmp/journal")]
     Record(record::Options),
@@ -67,6 +71,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Replay(options) => replay::run(&options, &mut io::stdout().lock()),
+        Command::Report(options) => report::run(&options, &mut io::stdout().lock()),
         Command::Record(options) => record::run(&options, &mut io::stdout().lock()),
     };
     match result {

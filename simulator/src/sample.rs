@@ -93,12 +93,8 @@ fn config(groups: Vec<GroupSpec>) -> SimulationConfig {
         lag: Duration::from_secs(1),
         ..AwsConfig::default()
     };
-    let runners = RunnersConfig {
-        register: Duration::from_secs(4),
-        leave: Duration::from_secs(2),
-        broken_percent: 1,
-        ..RunnersConfig::default()
-    };
+    let runners =
+        RunnersConfig { register: Duration::from_secs(4), leave: Duration::from_secs(2), ..RunnersConfig::default() };
     SimulationConfig {
         daemon: daemon(),
         world: WorldConfig { aws, groups, runners, ..WorldConfig::default() },
