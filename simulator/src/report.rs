@@ -14,5 +14,4 @@ mod summary;
 
 pub use model::Collector;
 pub use page::html;
-pub use reader::{Reading, read};
-
+pub use reader::{Reached, Reading, read};

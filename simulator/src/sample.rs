@@ -65,6 +65,7 @@ pub fn record(sample: Sample, journal: JournalSettings, mut tell: impl FnMut(u64
     let mut trouble = Trouble::new(span, &groups, &scenery.sets, rng.next());
     let mut simulation = Simulation::recorded(config(scenery.groups), rng.next(), journal);
     let end = Instant::default() + span;
+    let mut told = 0;
     while simulation.at() < end {
         trouble.come(&mut simulation);
         let from = simulation.at();
@@ -76,8 +77,10 @@ pub fn record(sample: Sample, journal: JournalSettings, mut tell: impl FnMut(u64
             });
         }
         simulation.run_for((from + SLICE).since(simulation.at()));
-        if simulation.at().since(Instant::default()).as_secs().is_multiple_of(3600) {
-            tell(simulation.at().as_millis() / 3_600_000);
+        let gone = simulation.at().as_millis() / 3_600_000;
+        if gone > told {
+            told = gone;
+            tell(gone);
         }
     }
     simulation.close_journal()?;

@@ -19,6 +19,12 @@ impl Cause {
         Self { words: words.into(), number: 0 }
     }
 
+    /// The same for a change that waited for `waited_ms`, as capacity that is too much does.
+    pub(super) fn after_surplus(&self, waited_ms: u64) -> Self {
+        let last = self.words.replace("{n}", &self.number.to_string());
+        Self::with(format!("more was desired than needed for {{n}} s; then {last}"), waited_ms / 1000)
+    }
+
     fn with(words: impl Into<String>, number: u64) -> Self {
         Self { words: words.into(), number }
     }

@@ -272,7 +272,10 @@ impl Collector {
         }
         let mut said = notice_text::tell(&Notice::Pool { pool: id, group: String::new(), fact: fact.clone() });
         let mut class = class_of_fact(fact, said.level);
-        let left = self.by_id.get(&id).and_then(|place| self.pools.get(*place)).map_or(0, |pool| pool.left);
+        let pool = self.by_id.get(&id).and_then(|place| self.pools.get(*place));
+        let left = pool.map_or(0, |pool| pool.left);
+        let waited = pool.and_then(|pool| pool.surplus_before).filter(|_| class == MarkerClass::Lower);
+        let after_surplus = waited.map(|since| cause.after_surplus(told.at - since));
         if let PoolFact::DesiredChanged { from, to } = fact
             && (1..=left).contains(&from.saturating_sub(*to))
         {
@@ -284,7 +287,7 @@ impl Collector {
             Some(decision) => self.decision(decision),
             None => self.dictionary.place(&said.text),
         };
-        let marker = self.marker(told.at, class, said.kind, what, cause);
+        let marker = self.marker(told.at, class, said.kind, what, after_surplus.as_ref().unwrap_or(cause));
         let Some(pool) = self.by_id.get(&id).and_then(|place| self.pools.get_mut(*place)) else { return };
         match class {
             MarkerClass::Raise => pool.counted.raises += 1,

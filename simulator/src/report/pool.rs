@@ -180,6 +180,11 @@ pub(super) struct Pool {
     present: u32,
     #[serde(skip)]
     pub(super) left: u32,
+    /// Since when more is desired than wanted, and the same before the last look.
+    #[serde(skip)]
+    surplus_since: Option<u64>,
+    #[serde(skip)]
+    pub(super) surplus_before: Option<u64>,
 }
 
 impl Pool {
@@ -202,6 +207,8 @@ impl Pool {
         let present = view.in_service.saturating_add(view.pending);
         self.left = self.present.saturating_sub(present);
         self.present = present;
+        self.surplus_before = self.surplus_since;
+        self.surplus_since = (view.desired > view.target).then(|| self.surplus_since.unwrap_or(at));
         self.session.set(at, Some(dictionary.place(view.session.as_str())));
         let failing = view.error.as_deref().map(|error| dictionary.place(error));
         if failing.is_none() || !self.failing.is_open() {

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use poolkeeper_core::Machine;
-use poolkeeper_core::recording::{Header, Step, VERSION};
+use poolkeeper_core::recording::{Header, Step, Text, VERSION};
 use poolkeeper_core::time::{Instant, Now};
 use poolkeeper_shell::journal::{ReadError, Segment};
 
@@ -14,6 +14,9 @@ use super::model::{Collector, Told};
 const JUMP_MS: u64 = 5_000;
 /// The most oddities of a recording that are told.
 const MAX_NOTES: usize = 20;
+
+/// Whether reading is to stop before a step: its number, and the step.
+pub type Reached<'a> = dyn Fn(u64, &Step<Text>) -> bool + 'a;
 
 /// What came of reading.
 #[derive(Debug)]
@@ -29,7 +32,7 @@ pub struct Reading {
 /// Reads journal files, in the order in which they were written, until `reached` says that it is enough.
 ///
 /// `reached` is asked before each step, with the step's number, counted from 1 over all files.
-pub fn read(files: &[PathBuf], reached: &dyn Fn(u64, &Step) -> bool) -> Reading {
+pub fn read(files: &[PathBuf], reached: &Reached<'_>) -> Reading {
     let mut reader =
         Reader { report: Collector::default(), unreadable: None, steps: 0, life: None, last_at: 0, notes: 0 };
     for file in files {
@@ -63,8 +66,8 @@ struct Reader {
 
 impl Reader {
     /// Reads one file; whether it is enough.
-    fn file(&mut self, file: &Path, reached: &dyn Fn(u64, &Step) -> bool) -> bool {
-        let mut segment: Segment = match Segment::open(file) {
+    fn file(&mut self, file: &Path, reached: &Reached<'_>) -> bool {
+        let mut segment: Segment<Machine, Text> = match Segment::open(file) {
             Ok(segment) => segment,
             Err(error) => {
                 self.unreadable.get_or_insert(error);
@@ -93,13 +96,18 @@ impl Reader {
                 is_first = false;
             }
             self.steps += 1;
-            if !self.step(at, &mut machine, step, same_version, file, segment.line()) {
+            let place = ReadError { file: file.to_owned(), line: segment.line(), problem: String::new() };
+            if !self.step(at, &mut machine, step, same_version, place) {
                 return false;
             }
         }
         if let Some(cut) = segment.cut() {
-            let problem = cut.to_owned();
-            self.unreadable.get_or_insert(ReadError { file: file.to_owned(), line: segment.line(), problem });
+            let cut = ReadError { file: file.to_owned(), line: segment.line(), problem: cut.to_owned() };
+            if segment.is_torn() {
+                self.unreadable.get_or_insert(cut);
+            } else {
+                self.note(format!("{cut}: the daemon runs still, or ended without a word"));
+            }
         }
         false
     }
@@ -145,7 +153,7 @@ impl Reader {
     }
 
     /// Takes one step in; whether the segment can go on.
-    fn step(&mut self, at: u64, machine: &mut Machine, step: Step, same_version: bool, file: &Path, line: u64) -> bool {
+    fn step(&mut self, at: u64, machine: &mut Machine, step: Step<Text>, same_version: bool, place: ReadError) -> bool {
         let Step { now, event, effects: recorded } = step;
         let timer = machine.poll_timeout().filter(|(due, _)| *due <= now.mono).map(|(_, kind)| kind);
         let told = event.clone();
@@ -156,16 +164,23 @@ impl Reader {
             return false;
         }
         // What was recorded is what happened, whatever this machine would do.
-        let effects = match recorded {
-            Some(recorded) => {
-                if same_version && recorded != replayed {
-                    let place = file.display();
-                    self.note(format!("{place}:{line}: this machine acts otherwise than the recorded one: see replay"));
+        let mut effects = replayed;
+        if let Some(recorded) = recorded
+            && serde_json::to_string(&effects).is_ok_and(|text| text != recorded.get())
+        {
+            effects = match serde_json::from_str(recorded.get()) {
+                Ok(effects) => effects,
+                Err(error) => {
+                    let problem = format!("effects do not parse: {error}");
+                    self.unreadable.get_or_insert(ReadError { problem, ..place });
+                    return false;
                 }
-                recorded
+            };
+            if same_version {
+                let (file, line) = (place.file.display(), place.line);
+                self.note(format!("{file}:{line}: this machine acts otherwise than the recorded one: see replay"));
             }
-            None => replayed,
-        };
+        }
         self.report.step(&Told { at, event: &told, timer, effects: &effects }, machine);
         true
     }
