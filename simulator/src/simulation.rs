@@ -7,6 +7,7 @@
 pub mod check;
 mod host;
 mod recorder;
+pub mod sabotage;
 pub mod shell;
 
 use std::collections::VecDeque;
@@ -22,8 +23,9 @@ use poolkeeper_core::time::{Duration, Instant, Now};
 use poolkeeper_shell::config::JournalSettings;
 
 use crate::world::{World, WorldConfig, WorldNow};
-use check::{Checker, Observed};
+use check::{Checker, Objection, Observed};
 use host::Host;
+use sabotage::Saboteur;
 
 /// When simulated time begins, in milliseconds since 1970.
 const EPOCH_MS: u64 = 1_777_629_600_000;
@@ -39,7 +41,7 @@ const KEPT_NOTICES: usize = 100_000;
 const MAX_VIOLATIONS: usize = 20;
 /// The most daemons.
 const MAX_DAEMONS: usize = 2;
-const NO_BUSY_LOOP: &str = "the machine comes to rest at every moment";
+const NO_BUSY_LOOP: (&str, &str) = ("busy_loop", "the machine comes to rest at every moment");
 
 /// What a simulation is made of.
 #[derive(Clone, Debug)]
@@ -82,6 +84,8 @@ impl Keeping {
 /// Something that a checker objected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
+    /// The checker's name.
+    pub checker: &'static str,
     /// The checker's contract.
     pub contract: &'static str,
     /// What is wrong.
@@ -96,8 +100,8 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { contract, objection, at, step, daemon } = self;
-        write!(f, "at {} ms, step {step}, daemon {daemon}: {contract}: {objection}", at.as_millis())
+        let Self { checker, contract, objection, at, step, daemon } = self;
+        write!(f, "at {} ms, step {step}, daemon {daemon}: {checker}: {contract}: {objection}", at.as_millis())
     }
 }
 
@@ -304,8 +308,8 @@ impl Simulation {
         let mut waiting = Vec::new();
         for host in self.hosts.iter().filter(|host| host.is_first() || host.is_up()) {
             let observed = host.observed(self.at, &self.world);
-            let pending = |checker: &dyn Checker| Some((checker.contract(), checker.pending(&observed)?));
-            waiting.extend(host.checkers().filter_map(pending));
+            waiting
+                .extend(host.pending(&observed).into_iter().map(|Objection { contract, what, .. }| (contract, what)));
         }
         waiting
     }
@@ -320,6 +324,13 @@ impl Simulation {
     pub fn watch(&mut self, checker: Box<dyn Checker>) {
         if let Some(host) = self.hosts.first_mut() {
             host.watch(checker);
+        }
+    }
+
+    /// Lets somebody edit what the first daemon's machine hears and says from now on.
+    pub fn sabotage(&mut self, saboteur: Box<dyn Saboteur>) {
+        if let Some(host) = self.hosts.first_mut() {
+            host.sabotage(saboteur);
         }
     }
 
@@ -410,7 +421,9 @@ impl Simulation {
                 None => return,
             }
         }
-        self.object(0, NO_BUSY_LOOP, format!("more than {MAX_STEPS_A_MOMENT} steps at once"));
+        let (checker, contract) = NO_BUSY_LOOP;
+        let what = format!("more than {MAX_STEPS_A_MOMENT} steps at once");
+        self.object(0, Objection { checker, contract, what });
     }
 
     /// Lets the world move, and brings what it answers to those who asked.
@@ -438,15 +451,16 @@ impl Simulation {
         while self.notices.len() > self.keeping.notices {
             self.notices.pop_front();
         }
-        for (contract, objection) in objections {
-            self.object(daemon, contract, objection);
+        for objection in objections {
+            self.object(daemon, objection);
         }
     }
 
-    fn object(&mut self, daemon: usize, contract: &'static str, objection: String) {
+    fn object(&mut self, daemon: usize, objection: Objection) {
         if self.violations.len() < MAX_VIOLATIONS {
-            let violation = Violation { contract, objection, at: self.at, step: self.steps, daemon };
-            self.violations.push(violation);
+            let Objection { checker, contract, what } = objection;
+            let (at, step) = (self.at, self.steps);
+            self.violations.push(Violation { checker, contract, objection: what, at, step, daemon });
         }
     }
 }

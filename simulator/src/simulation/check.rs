@@ -2,28 +2,41 @@
 
 mod calls;
 mod capacity;
+mod effort;
 mod jobs;
+mod lifecycle;
+pub mod model;
 mod secrecy;
+mod wire;
 
 use std::fmt;
 
 use poolkeeper_core::Machine;
 use poolkeeper_core::event::{Effect, Event};
+use poolkeeper_core::github::reply::{Body, Reply};
+use poolkeeper_core::github::request::Request;
+use poolkeeper_core::seal::Sealed;
 use poolkeeper_core::time::{Instant, Now};
 
 use crate::world::World;
-pub use calls::{BoundedEffects, OneCreation};
-pub use capacity::{Bounds, IdleCapacity};
-pub use jobs::{AllAcknowledged, JobsEnd, Listening};
+pub use calls::{EndsOnce, OneSession, Renewals, Timers};
+pub use capacity::{Bounds, HeldTarget, NewsOnly, Passive, SafeLowering, Target};
+pub use effort::{Bounded, Effort};
+pub use jobs::{AckLast, Acquisition, JobsEnd, Listening};
+pub use lifecycle::{KeepsPools, ProvedGone, Remembers, StopsQuietly};
 pub use secrecy::{NoSecret, holds_secret};
+pub use wire::{Asked, Flight, GroupSeen, SetSeen, Wire};
 
-/// What is so at a moment.
+/// The most pools a look at the machine takes in.
+const MAX_POOLS: usize = 20_000;
+
+/// What is so at a moment, for one daemon.
 #[derive(Clone, Copy, Debug)]
 pub struct Observed<'a> {
     /// Simulated time.
     pub at: Instant,
-    /// The world.
-    pub world: &'a World,
+    /// The world; none where recorded replies stand for it.
+    pub world: Option<&'a World>,
     /// Which daemon this is about: 0 is the first, 1 a second one that was started by mistake. Each has checkers of
     /// its own.
     pub daemon: usize,
@@ -31,6 +44,8 @@ pub struct Observed<'a> {
     pub machine: Option<&'a Machine>,
     /// How many secrets the shell keeps.
     pub secrets: usize,
+    /// How many memories outlive the daemon.
+    pub memories: usize,
 }
 
 /// One step of the machine, before its effects are carried out.
@@ -44,10 +59,15 @@ pub struct Moment<'a> {
     pub effects: &'a [Effect],
     /// What is so.
     pub observed: Observed<'a>,
+    /// What is known from all that went between machine and peers, this step's event included.
+    pub wire: &'a Wire,
 }
 
 /// Knows one thing that must hold.
-pub trait Checker: fmt::Debug {
+pub trait Checker: fmt::Debug + Send {
+    /// Its name, in one word.
+    fn name(&self) -> &'static str;
+
     /// What must hold, in one sentence.
     fn contract(&self) -> &'static str;
 
@@ -70,17 +90,117 @@ pub trait Checker: fmt::Debug {
     }
 }
 
+/// What a checker objects to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// The checker.
+    pub checker: &'static str,
+    /// What should have held.
+    pub contract: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+/// Checkers, and what they share: one for each daemon.
+#[derive(Debug, Default)]
+pub struct Checks {
+    checkers: Vec<Box<dyn Checker>>,
+    wire: Wire,
+}
+
+impl Checks {
+    /// These checkers.
+    #[must_use]
+    pub fn new(checkers: Vec<Box<dyn Checker>>) -> Self {
+        Self { checkers, ..Self::default() }
+    }
+
+    /// Adds a checker.
+    pub fn push(&mut self, checker: Box<dyn Checker>) {
+        self.checkers.push(checker);
+    }
+
+    /// The daemon begins another life.
+    pub fn started(&mut self) {
+        self.wire.started();
+        for checker in &mut self.checkers {
+            checker.started();
+        }
+    }
+
+    /// Lets every checker look at one step: what they object to.
+    pub fn step(&mut self, now: Now, event: &Event, effects: &[Effect], observed: Observed<'_>) -> Vec<Objection> {
+        self.wire.event(event);
+        let moment = Moment { now, event, effects, observed, wire: &self.wire };
+        let mut objections = Vec::new();
+        for checker in &mut self.checkers {
+            if let Err(what) = checker.step(&moment) {
+                objections.push(Objection { checker: checker.name(), contract: checker.contract(), what });
+            }
+        }
+        self.wire.effects(observed.at, effects);
+        objections
+    }
+
+    /// What the checkers still wait for.
+    #[must_use]
+    pub fn pending(&self, observed: &Observed<'_>) -> Vec<Objection> {
+        let waits = |checker: &dyn Checker| {
+            let what = checker.pending(observed)?;
+            Some(Objection { checker: checker.name(), contract: checker.contract(), what })
+        };
+        self.checkers.iter().filter_map(|checker| waits(checker.as_ref())).collect()
+    }
+}
+
 /// All checkers that hold in every scenario.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Checker>> {
+    let mut all = of_the_machine();
+    all.extend(of_the_world());
+    all
+}
+
+/// Those that need nothing but what goes between machine and peers.
+#[must_use]
+pub fn of_the_machine() -> Vec<Box<dyn Checker>> {
     vec![
-        Box::new(JobsEnd),
-        Box::new(AllAcknowledged::default()),
-        Box::new(Listening),
+        Box::new(NoSecret::default()),
+        Box::new(EndsOnce::default()),
+        Box::new(OneSession::default()),
+        Box::new(Renewals::default()),
+        Box::new(Timers::default()),
+        Box::new(Bounded::default()),
+        Box::new(Effort::default()),
         Box::new(Bounds),
-        Box::new(IdleCapacity),
-        Box::new(OneCreation::default()),
-        Box::new(BoundedEffects::default()),
-        Box::new(NoSecret),
+        Box::new(NewsOnly),
+        Box::new(SafeLowering),
+        Box::new(Passive),
+        Box::new(HeldTarget),
+        Box::new(AckLast::default()),
+        Box::new(Acquisition),
+        Box::new(Remembers),
+        Box::new(ProvedGone::default()),
+        Box::new(KeepsPools::default()),
+        Box::new(StopsQuietly::default()),
     ]
+}
+
+/// Those that know the truth behind the peers' words.
+#[must_use]
+pub fn of_the_world() -> Vec<Box<dyn Checker>> {
+    vec![Box::new(JobsEnd), Box::new(Target), Box::new(Listening)]
+}
+
+/// What remains of a sealed reply.
+fn body_of(reply: &Reply) -> Option<&Sealed> {
+    match &reply.body {
+        Body::Sealed(sealed) => Some(sealed),
+        Body::Raw(_) => None,
+    }
+}
+
+/// The jobs that an acquire asks for.
+fn ids_in(request: &Request) -> Vec<u64> {
+    serde_json::from_str(request.body.as_deref().unwrap_or_default()).unwrap_or_default()
 }

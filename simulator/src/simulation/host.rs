@@ -13,18 +13,16 @@ use poolkeeper_core::recording::Step;
 use poolkeeper_core::time::{Duration, Instant, Now};
 
 use super::Keeping;
-use super::check::{self, Checker, Moment, Observed};
+use super::check::{self, Checker, Checks, Objection, Observed};
 use super::recorder::Recorder;
+use super::sabotage::Saboteur;
 use super::shell::Shell;
 use crate::http::{HttpResponse, Ticket};
 use crate::world::{World, WorldNow};
 
 /// The directory of a second daemon's journal.
 const SECOND: &str = "second";
-const NO_PANIC: &str = "nothing that happens makes the machine panic";
-
-/// A contract, and what is wrong with it.
-type Objection = (&'static str, String);
+const NO_PANIC: (&str, &str) = ("no_panic", "nothing that happens makes the machine panic");
 
 /// One life of a daemon.
 #[derive(Debug)]
@@ -47,7 +45,8 @@ pub(super) struct Host {
     /// What [`Effect::Remember`] left behind.
     memory: BTreeMap<String, String>,
     writable: bool,
-    checkers: Vec<Box<dyn Checker>>,
+    checks: Checks,
+    saboteur: Option<Box<dyn Saboteur>>,
     effects: Vec<Effect>,
     kept_steps: usize,
     recent: VecDeque<Step>,
@@ -67,7 +66,8 @@ impl Host {
             life: None,
             memory: BTreeMap::new(),
             writable: true,
-            checkers: check::all(),
+            checks: Checks::new(check::all()),
+            saboteur: None,
             effects: Vec::new(),
             kept_steps: keeping.steps,
             recent: VecDeque::new(),
@@ -102,9 +102,7 @@ impl Host {
         self.exit = None;
         self.doomed = None;
         self.recent.clear();
-        for checker in &mut self.checkers {
-            checker.started();
-        }
+        self.checks.started();
         let remembered = self.memory.iter().map(|(key, value)| Memory { key: key.clone(), value: value.clone() });
         Event::Start { remembered: remembered.collect() }
     }
@@ -161,11 +159,15 @@ impl Host {
     }
 
     pub(super) fn watch(&mut self, checker: Box<dyn Checker>) {
-        self.checkers.push(checker);
+        self.checks.push(checker);
     }
 
-    pub(super) fn checkers(&self) -> impl Iterator<Item = &dyn Checker> {
-        self.checkers.iter().map(AsRef::as_ref)
+    pub(super) fn sabotage(&mut self, saboteur: Box<dyn Saboteur>) {
+        self.saboteur = Some(saboteur);
+    }
+
+    pub(super) fn pending(&self, observed: &Observed<'_>) -> Vec<Objection> {
+        self.checks.pending(observed)
     }
 
     pub(super) fn hand_over_notices(&mut self, to: &mut VecDeque<Notice>) {
@@ -175,17 +177,18 @@ impl Host {
     pub(super) fn observed<'a>(&'a self, at: Instant, world: &'a World) -> Observed<'a> {
         Observed {
             at,
-            world,
+            world: Some(world),
             daemon: self.number,
             machine: self.machine(),
             secrets: self.life.as_ref().map_or(0, |life| life.shell.secrets()),
+            memories: self.memory.len(),
         }
     }
 
     /// When something is next due.
     pub(super) fn next_wakeup(&self) -> Option<Instant> {
+        let timer = self.timer();
         let life = self.life.as_ref()?;
-        let timer = life.machine.poll_timeout().map(|(at, _)| life.since + at.since(Instant::default()));
         [timer, life.shell.next_wakeup()].into_iter().flatten().min()
     }
 
@@ -205,12 +208,18 @@ impl Host {
 
     /// The event that is due now, if any.
     pub(super) fn due(&mut self, at: Instant) -> Option<Event> {
-        let life = self.life.as_mut()?;
-        if let Some(event) = life.shell.arrival(at) {
+        if let Some(event) = self.life.as_mut()?.shell.arrival(at) {
             return Some(event);
         }
-        let (timer, _) = life.machine.poll_timeout()?;
-        (timer.since(Instant::default()) <= at.since(life.since)).then_some(Event::Tick)
+        (self.timer()? <= at).then_some(Event::Tick)
+    }
+
+    /// When the machine's next timer is honoured.
+    fn timer(&self) -> Option<Instant> {
+        let life = self.life.as_ref()?;
+        let (due, _) = life.machine.poll_timeout()?;
+        let due = life.since + due.since(Instant::default());
+        Some(self.saboteur.as_ref().map_or(due, |saboteur| saboteur.due(due)))
     }
 
     /// One step of the machine, with all that follows from it.
@@ -223,17 +232,27 @@ impl Host {
             recorder.begin(now, &event, life.seed, &life.machine);
         }
         let machine = &mut life.machine;
-        let taken = catch_unwind(AssertUnwindSafe(|| machine.handle(now, event.clone(), &mut effects)));
+        let mut told = event.clone();
+        let heard = self.saboteur.as_mut().is_none_or(|saboteur| saboteur.event(at.now.mono, &mut told));
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            if heard {
+                machine.handle(now, told, &mut effects);
+            }
+        }));
+        if let Some(saboteur) = &mut self.saboteur {
+            saboteur.effects(at.now.mono, &mut effects);
+        }
         match taken {
             Ok(()) => {
                 if let Some(recorder) = &mut self.recorder {
                     recorder.end(&effects);
                 }
-                self.check(world, at, now, &event, &effects, &mut objections);
+                objections = self.check(world, at, now, &event, &effects);
                 self.carry_out(world, at, &effects);
             }
             Err(panic) => {
-                objections.push((NO_PANIC, panic_text(panic.as_ref())));
+                let (checker, contract) = NO_PANIC;
+                objections.push(Objection { checker, contract, what: panic_text(panic.as_ref()) });
                 self.doomed = Some(0);
             }
         }
@@ -249,23 +268,11 @@ impl Host {
         objections
     }
 
-    fn check(
-        &mut self,
-        world: &World,
-        at: WorldNow,
-        now: Now,
-        event: &Event,
-        effects: &[Effect],
-        objections: &mut Vec<Objection>,
-    ) {
-        let mut checkers = std::mem::take(&mut self.checkers);
-        let moment = Moment { now, event, effects, observed: self.observed(at.now.mono, world) };
-        for checker in &mut checkers {
-            if let Err(objection) = checker.step(&moment) {
-                objections.push((checker.contract(), objection));
-            }
-        }
-        self.checkers = checkers;
+    fn check(&mut self, world: &World, at: WorldNow, now: Now, event: &Event, effects: &[Effect]) -> Vec<Objection> {
+        let mut checks = std::mem::take(&mut self.checks);
+        let objections = checks.step(now, event, effects, self.observed(at.now.mono, world));
+        self.checks = checks;
+        objections
     }
 
     fn carry_out(&mut self, world: &mut World, at: WorldNow, effects: &[Effect]) {

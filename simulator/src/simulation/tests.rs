@@ -183,6 +183,10 @@ struct Unmoved {
 }
 
 impl Checker for Unmoved {
+    fn name(&self) -> &'static str {
+        "unmoved"
+    }
+
     fn contract(&self) -> &'static str {
         "a pool that a step did not settle looks as before"
     }

@@ -1,98 +1,255 @@
-//! Calls: how many, and which ones not together.
+//! Calls: each ends once, and which ones never go together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::request::{CallKind, RequestId};
+use poolkeeper_core::seal::Sealed;
+use poolkeeper_core::time::{Duration, Instant};
 
-use super::{Checker, Moment};
+use super::{Asked, Checker, Moment, Observed, body_of};
 
-/// Never are two sessions asked for at once for one scale set.
+/// The longest a call may take: a poll's 75 s, and the 15 s after which the core gives it up.
+const LONGEST_CALL: Duration = Duration::from_secs(75 + 15);
+/// How often all calls in flight are looked at.
+const SWEEP_EVERY: u64 = 512;
+
+/// Every call ends, once.
 #[derive(Debug, Default)]
-pub struct OneCreation {
-    urls: BTreeMap<RequestId, String>,
-    open: BTreeSet<String>,
+pub struct EndsOnce {
+    last: Option<RequestId>,
+    steps: u64,
 }
 
-impl Checker for OneCreation {
+impl Checker for EndsOnce {
+    fn name(&self) -> &'static str {
+        "ends_once"
+    }
+
     fn contract(&self) -> &'static str {
-        "one session is asked for at a time"
+        "each call has a number of its own, ends once, and is called off only while it is under way"
     }
 
     fn started(&mut self) {
-        self.urls.clear();
-        self.open.clear();
+        *self = Self::default();
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        if let Event::GitHubReply { id, .. } = moment.event
-            && let Some(url) = self.urls.remove(id)
+        if let Event::GitHubReply { id, .. } | Event::AwsReply { id, .. } = moment.event
+            && moment.wire.ended().is_none()
         {
-            self.open.remove(&url);
+            return Err(format!("call {id} ended, and is not under way"));
+        }
+        // Within a step calls go out in order of urgency, not of their numbers.
+        let mut made = BTreeSet::new();
+        for effect in moment.effects {
+            match effect {
+                Effect::GitHub { id, .. } | Effect::Aws { id, .. } => {
+                    if self.last.is_some_and(|last| *id <= last) || !made.insert(*id) {
+                        return Err(format!("call {id} is made again"));
+                    }
+                }
+                Effect::Cancel { id } if !moment.wire.flights().contains_key(id) => {
+                    return Err(format!("call {id} is called off, and is not under way"));
+                }
+                Effect::Cancel { .. }
+                | Effect::Remember { .. }
+                | Effect::Drop(_)
+                | Effect::Note(_)
+                | Effect::Exit(_) => {}
+            }
+        }
+        self.last = made.last().copied().or(self.last);
+        self.steps += 1;
+        if self.steps.is_multiple_of(SWEEP_EVERY) {
+            return self.sweep(moment);
+        }
+        Ok(())
+    }
+}
+
+impl EndsOnce {
+    fn sweep(&self, moment: &Moment<'_>) -> Result<(), String> {
+        let now = moment.observed.at;
+        let late = |since: Instant| now.since(since) > LONGEST_CALL;
+        let overdue = moment.wire.flights().iter().find(|(_, flight)| late(flight.since));
+        overdue.map_or(Ok(()), |(id, flight)| Err(format!("call {id} has not ended: {flight:?}")))
+    }
+}
+
+/// A session makes one call at a time, and there is one session a set.
+#[derive(Debug, Default)]
+pub struct OneSession {
+    calls: BTreeMap<u64, (CallKind, u32)>,
+}
+
+const fn is_of_session(call: CallKind) -> bool {
+    match call {
+        CallKind::CreateSession
+        | CallKind::RefreshSession
+        | CallKind::DeleteSession
+        | CallKind::Poll
+        | CallKind::Acknowledge
+        | CallKind::Acquire
+        | CallKind::AcquirableJobs => true,
+        CallKind::Installation
+        | CallKind::AccessToken
+        | CallKind::RegistrationToken
+        | CallKind::AdminConnection
+        | CallKind::RunnerGroup
+        | CallKind::ScaleSets
+        | CallKind::ScaleSetByName
+        | CallKind::ScaleSet
+        | CallKind::CreateScaleSet
+        | CallKind::UpdateScaleSet
+        | CallKind::DeleteScaleSet
+        | CallKind::JitConfig => false,
+    }
+}
+
+impl Checker for OneSession {
+    fn name(&self) -> &'static str {
+        "one_session"
+    }
+
+    fn contract(&self) -> &'static str {
+        "a scale set has one session of ours at most, and a session one call under way"
+    }
+
+    fn started(&mut self) {
+        self.calls.clear();
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        if let Some(Asked::GitHub { call, set }) = moment.wire.ended().map(|flight| &flight.asked)
+            && is_of_session(*call)
+            && let Some((_, calls)) = self.calls.get_mut(set)
+        {
+            *calls -= 1;
         }
         for effect in moment.effects {
-            if let Effect::GitHub { id, call: CallKind::CreateSession, request } = effect {
-                if !self.open.insert(request.url.clone()) {
-                    return Err(format!("two creations at once: {}", request.url));
-                }
-                self.urls.insert(*id, request.url.clone());
+            let Effect::GitHub { call, request, .. } = effect else { continue };
+            if !is_of_session(*call) {
+                continue;
+            }
+            let Some(set) = super::wire::set_in(&request.url) else { continue };
+            let (before, calls) = self.calls.entry(set).or_insert((*call, 0));
+            *calls += 1;
+            if *calls > 1 {
+                return Err(format!("{} while {} is under way, of set {set}", call.as_str(), before.as_str()));
+            }
+            *before = *call;
+            let open = moment.wire.set(set).and_then(|seen| seen.session.as_ref());
+            if let (CallKind::CreateSession, Some(open)) = (call, open)
+                && !was_lost(moment)
+            {
+                return Err(format!("a session is asked for while {open} of set {set} is open"));
             }
         }
         Ok(())
     }
 }
 
-/// A step wants few things, a minute holds few calls, and secrets do not pile up.
-#[derive(Debug, Default)]
-pub struct BoundedEffects {
-    minute: u64,
-    calls: usize,
-    most_pools: u32,
+/// Whether a session ends in this very step.
+fn was_lost(moment: &Moment<'_>) -> bool {
+    use poolkeeper_core::notice::{Notice, PoolFact};
+    moment.effects.iter().any(|effect| {
+        matches!(effect, Effect::Note(Notice::Pool { fact: PoolFact::SessionLost(_) | PoolFact::SessionClosed, .. }))
+    })
 }
 
-/// Effects a step may have, beside those for each pool.
-const EFFECTS_A_STEP: usize = 64;
-/// Effects a step may have for each pool.
-const EFFECTS_A_POOL: usize = 4;
-/// Calls a minute may hold, beside those for each pool.
-const CALLS_A_MINUTE: usize = 200;
-/// Calls a minute may hold for each pool.
-const CALLS_A_POOL: usize = 240;
-/// Secrets that may be kept, beside those of each pool.
-const SECRETS: usize = 64;
-/// Secrets that may be kept for each pool.
-const SECRETS_A_POOL: usize = 3;
+/// No admin token is asked for sooner than this after one came.
+const RENEW_AT_MOST_EVERY: Duration = Duration::from_secs(30);
 
-impl Checker for BoundedEffects {
+/// Tokens are not asked for in a loop.
+#[derive(Debug, Default)]
+pub struct Renewals {
+    asked: BTreeMap<RequestId, String>,
+    came: BTreeMap<String, Instant>,
+}
+
+impl Checker for Renewals {
+    fn name(&self) -> &'static str {
+        "renewals"
+    }
+
     fn contract(&self) -> &'static str {
-        "effects a step, calls a minute and secrets kept are bounded"
+        "the admin token of a scope is renewed once in 30 s at most"
     }
 
     fn started(&mut self) {
-        self.calls = 0;
+        *self = Self::default();
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        let summary = moment.observed.machine.map(|machine| machine.summary()).unwrap_or_default();
-        // A daemon that has just started knows none yet.
-        self.most_pools = self.most_pools.max(summary.pools);
-        let pools = usize::try_from(self.most_pools).unwrap_or(usize::MAX);
-        let effects = moment.effects.len();
-        if effects > EFFECTS_A_STEP + EFFECTS_A_POOL * pools {
-            return Err(format!("{effects} effects in one step"));
+        if let Event::GitHubReply { id, result } = moment.event
+            && let Some(scope) = self.asked.remove(id)
+            && let Ok(reply) = result
+            && (200..300).contains(&reply.status)
+            && matches!(body_of(reply), Some(Sealed::AdminConnection { .. }))
+        {
+            self.came.insert(scope, moment.observed.at);
         }
-        if moment.observed.secrets > SECRETS + SECRETS_A_POOL * pools {
-            return Err(format!("{} secrets are kept", moment.observed.secrets));
-        }
-        let minute = moment.observed.at.as_millis() / 60_000;
-        if minute != self.minute {
-            (self.minute, self.calls) = (minute, 0);
-        }
-        self.calls +=
-            moment.effects.iter().filter(|effect| matches!(effect, Effect::GitHub { .. } | Effect::Aws { .. })).count();
-        if self.calls > CALLS_A_MINUTE + CALLS_A_POOL * pools {
-            return Err(format!("{} calls in one minute", self.calls));
+        for effect in moment.effects {
+            let Effect::GitHub { id, call: CallKind::AdminConnection, request } = effect else { continue };
+            let scope = format!("{} {}", request.connection, request.body.as_deref().unwrap_or_default());
+            if let Some(came) = self.came.get(&scope) {
+                let age = moment.observed.at.since(*came);
+                if age < RENEW_AT_MOST_EVERY {
+                    return Err(format!("asked for again after {} ms: {scope}", age.as_millis()));
+                }
+            }
+            self.asked.insert(*id, scope);
         }
         Ok(())
+    }
+}
+
+/// The most ticks at one moment: one for each timer there is, and then the machine wants none now.
+const TICKS_AT_ONCE: u32 = 64;
+
+/// Timers are honoured, and end.
+#[derive(Debug, Default)]
+pub struct Timers {
+    due: Option<Instant>,
+    ticks: (Instant, u32),
+}
+
+impl Checker for Timers {
+    fn name(&self) -> &'static str {
+        "timers"
+    }
+
+    fn contract(&self) -> &'static str {
+        "each timer is honoured at its moment, and then is over"
+    }
+
+    fn started(&mut self) {
+        *self = Self::default();
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        let now = moment.now.mono;
+        if let Some(due) = self.due
+            && due < now
+            && moment.observed.world.is_some()
+        {
+            return Err(format!("the timer of {} ms is honoured at {} ms", due.as_millis(), now.as_millis()));
+        }
+        self.due = moment.observed.machine.and_then(|machine| machine.poll_timeout()).map(|(due, _)| due);
+        if matches!(moment.event, Event::Tick) {
+            let (at, ticks) = &mut self.ticks;
+            *ticks = if *at == now { *ticks + 1 } else { 1 };
+            *at = now;
+            if *ticks > TICKS_AT_ONCE {
+                return Err(format!("{ticks} ticks at one moment, and the machine still wants one"));
+            }
+        }
+        Ok(())
+    }
+
+    fn pending(&self, observed: &Observed<'_>) -> Option<String> {
+        let machine = observed.machine?;
+        machine.poll_timeout().is_none().then(|| "the machine waits for no timer at all".to_owned())
     }
 }

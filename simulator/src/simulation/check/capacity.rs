@@ -1,60 +1,201 @@
-//! Desired capacity.
+//! Desired capacity: what is written, when, and where it ends.
 
 use poolkeeper_core::aws::AwsCall;
 use poolkeeper_core::event::Effect;
+use poolkeeper_core::time::Duration;
 
+use super::model::{self, Capacity};
+use super::wire::GroupSeen;
 use super::{Checker, Moment, Observed};
 
-/// The most pools a look at the machine takes in.
-const MAX_POOLS: usize = 20_000;
+/// The writes of a step: group, what is known of it, and the capacity.
+fn writes<'a>(moment: &Moment<'a>) -> impl Iterator<Item = (&'a str, Option<&'a GroupSeen>, u32)> {
+    let wire = moment.wire;
+    moment.effects.iter().filter_map(move |effect| match effect {
+        Effect::Aws { call: AwsCall::SetDesiredCapacity { group, desired }, .. } => {
+            Some((group.as_str(), wire.group(group), *desired))
+        }
+        Effect::Aws { call: AwsCall::DescribeGroups { .. }, .. }
+        | Effect::GitHub { .. }
+        | Effect::Cancel { .. }
+        | Effect::Remember { .. }
+        | Effect::Drop(_)
+        | Effect::Note(_)
+        | Effect::Exit(_) => None,
+    })
+}
 
-/// Desired capacity is never asked for outside of the group's and the operator's bounds.
+/// The age at which a describe is too old to lower capacity by it.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// Lowering can pick nobody.
 #[derive(Debug)]
-pub struct Bounds;
+pub struct SafeLowering;
 
-impl Checker for Bounds {
+impl Checker for SafeLowering {
+    fn name(&self) -> &'static str {
+        "safe_lowering"
+    }
+
     fn contract(&self) -> &'static str {
-        "desired capacity is asked for only within the bounds of group and config"
+        "capacity is lowered only by a describe younger than 10 s with nothing pending and all in service protected"
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        for effect in moment.effects {
-            let Effect::Aws { call: AwsCall::SetDesiredCapacity { group, desired }, .. } = effect else {
+        for (name, seen, desired) in writes(moment) {
+            let Some(seen) = seen else { continue };
+            let lowers = !seen.plausible.is_empty() && seen.plausible.iter().all(|now| desired < *now);
+            if !lowers {
                 continue;
-            };
-            let Some(machine) = moment.observed.machine else { continue };
-            let pools = machine.pools(None, MAX_POOLS);
-            let Some(pool) = pools.iter().find(|pool| pool.group == *group) else {
-                return Err(format!("{group} is no pool"));
-            };
-            let most = pool.group_max.min(pool.size_max.max(pool.group_min));
-            if *desired < pool.group_min || *desired > most {
-                return Err(format!("{group}: {desired} is not in {}..={most}", pool.group_min));
+            }
+            let age = moment.observed.at.since(seen.asked);
+            if age >= FRESH {
+                return Err(format!("{name} is lowered to {desired} by a describe {} ms old", age.as_millis()));
+            }
+            if seen.pending + seen.unprotected > 0 {
+                let GroupSeen { pending, unprotected, .. } = seen;
+                return Err(format!("{name} is lowered with {pending} pending and {unprotected} unprotected"));
             }
         }
         Ok(())
     }
 }
 
-/// In the end no group desires more than its least size, once no job is there.
+/// Bounds are kept.
 #[derive(Debug)]
-pub struct IdleCapacity;
+pub struct Bounds;
 
-impl Checker for IdleCapacity {
+impl Checker for Bounds {
+    fn name(&self) -> &'static str {
+        "bounds"
+    }
+
     fn contract(&self) -> &'static str {
-        "without jobs, desired capacity goes down to the least"
+        "capacity is written only within the group's bounds as last described, and the owner's"
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        let Some(machine) = moment.observed.machine else { return Ok(()) };
+        for (name, seen, desired) in writes(moment) {
+            let Some(seen) = seen else { return Err(format!("{name} was never described")) };
+            if desired < seen.min_size || desired > seen.max_size {
+                return Err(format!("{name}: {desired} is not in {}..={}", seen.min_size, seen.max_size));
+            }
+            let Some(wish) = model::wish(&seen.tags, machine.config()) else { continue };
+            // Instances that cannot serve are replaced beyond the owner's bound, never beyond the group's.
+            let useless = seen.unhealthy + seen.pending;
+            let most = model::most(&wish, seen.min_size, seen.max_size).saturating_add(useless);
+            if desired > most && !machine.config().pools.contains_key(name) {
+                return Err(format!("{name}: {desired} is more than the {most} that its owner wants"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nothing is written for nothing.
+#[derive(Debug)]
+pub struct NewsOnly;
+
+impl Checker for NewsOnly {
+    fn name(&self) -> &'static str {
+        "news_only"
+    }
+
+    fn contract(&self) -> &'static str {
+        "capacity is not written to say what is so already"
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        for (name, seen, desired) in writes(moment) {
+            let plausible = seen.map(|seen| seen.plausible.as_slice()).unwrap_or_default();
+            if !plausible.is_empty() && plausible.iter().all(|now| *now == desired) {
+                return Err(format!("{name} desires {desired} already"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who has no session is passive.
+#[derive(Debug)]
+pub struct Passive;
+
+impl Checker for Passive {
+    fn name(&self) -> &'static str {
+        "passive"
+    }
+
+    fn contract(&self) -> &'static str {
+        "capacity is written only by who holds the session of the group's scale set"
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        for (name, seen, desired) in writes(moment) {
+            let set = seen.map_or(0, |seen| seen.set);
+            if moment.wire.set(set).is_none_or(|set| set.session.is_none()) {
+                return Err(format!("{name} is set to {desired} without a session of set {set}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What GitHub said last stands until it says something else.
+#[derive(Debug)]
+pub struct HeldTarget;
+
+impl Checker for HeldTarget {
+    fn name(&self) -> &'static str {
+        "held_target"
+    }
+
+    fn contract(&self) -> &'static str {
+        "capacity is never set below the jobs GitHub last told of, as far as bounds allow: silence and zeros tell nothing"
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        let Some(machine) = moment.observed.machine else { return Ok(()) };
+        for (name, seen, desired) in writes(moment) {
+            let Some(seen) = seen else { continue };
+            let Some(wish) = model::wish(&seen.tags, machine.config()) else { continue };
+            let Some(jobs) = moment.wire.set(seen.set).and_then(|set| set.least_assigned()) else { continue };
+            let least = jobs.min(model::most(&wish, seen.min_size, seen.max_size));
+            let walled = machine.config().orgs.values().any(|org| org.max_runners.is_some());
+            if desired < least && !walled && !machine.config().pools.contains_key(name) {
+                return Err(format!("{name} is set to {desired}, with {jobs} jobs assigned"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// In the end capacity is what the reference model says.
+#[derive(Debug)]
+pub struct Target;
+
+impl Checker for Target {
+    fn name(&self) -> &'static str {
+        "target"
+    }
+
+    fn contract(&self) -> &'static str {
+        "in the end each driven group desires what the reference model says"
     }
 
     fn pending(&self, observed: &Observed<'_>) -> Option<String> {
-        if !observed.world.is_quiet() {
-            return None;
-        }
-        let machine = observed.machine?;
-        for pool in machine.pools(None, MAX_POOLS) {
-            let Some(group) = observed.world.aws_model().group(&pool.group) else { continue };
-            let least = group.min_size.max(pool.size_min);
-            if group.desired > least {
-                return Some(format!("{} still desires {}, not {least}", group.name, group.desired));
+        let (world, machine) = (observed.world?, observed.machine?);
+        let config = machine.config();
+        for (group, key, wish) in model::driven(world, config) {
+            let (name, desired) = (&group.name, group.desired);
+            match model::capacity(world, config, group, &key, &wish) {
+                Some(Capacity::Exactly(wanted)) if desired != wanted => {
+                    return Some(format!("{name} desires {desired}, not {wanted}"));
+                }
+                Some(Capacity::AtLeast(wanted)) if desired < wanted => {
+                    return Some(format!("{name} desires {desired}, not {wanted} or more"));
+                }
+                Some(Capacity::Exactly(_) | Capacity::AtLeast(_)) | None => {}
             }
         }
         None

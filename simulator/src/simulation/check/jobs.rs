@@ -1,106 +1,180 @@
-//! Jobs and the messages about them.
+//! Jobs, and the messages about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use poolkeeper_core::event::{Effect, Event};
-use poolkeeper_core::github::message::Message;
-use poolkeeper_core::github::reply::Body;
-use poolkeeper_core::github::request::{CallKind, RequestId};
+use poolkeeper_core::event::Effect;
+use poolkeeper_core::github::message::JobMessageKind;
+use poolkeeper_core::github::request::CallKind;
+use poolkeeper_core::notice::{Notice, PoolFact};
 
-use super::{Checker, Moment, Observed};
+use super::model;
+use super::{Asked, Checker, Moment, Observed};
+use crate::github::JobResult;
 
 /// Every job ends, and ends as it should.
 #[derive(Debug)]
 pub struct JobsEnd;
 
 impl Checker for JobsEnd {
+    fn name(&self) -> &'static str {
+        "jobs_end"
+    }
+
     fn contract(&self) -> &'static str {
-        "every job ends, and ends as it should"
+        "every job ends, and as it should, unless its machine was taken or nobody could run it for too long"
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        let totals = moment.observed.world.ledger().totals_ref();
+        let Some(world) = moment.observed.world else { return Ok(()) };
+        let totals = world.ledger().totals_ref();
         if totals.ended == totals.ended_well {
             return Ok(());
         }
-        Err(format!("{} of {} ended wrongly", totals.ended - totals.ended_well, totals.ended))
+        let of = |result: JobResult| totals.results.get(&result).copied().unwrap_or(0);
+        let excused = of(JobResult::Lost) + of(JobResult::Abandoned);
+        let wrong = (totals.ended - totals.ended_well).saturating_sub(excused);
+        if wrong == 0 { Ok(()) } else { Err(format!("{wrong} of {} ended wrongly", totals.ended)) }
     }
 
     fn pending(&self, observed: &Observed<'_>) -> Option<String> {
-        let open = observed.world.github_model().open_jobs();
-        (!observed.world.is_quiet()).then(|| format!("{open} jobs have not ended, or will come"))
+        let world = observed.world?;
+        let open = world.github_model().open_jobs();
+        (!world.is_quiet()).then(|| format!("{open} jobs have not ended, or will come"))
     }
 }
 
-/// Only messages that were delivered are acknowledged, and in the end each one is.
+/// What became of the newest message of a set.
 #[derive(Debug, Default)]
-pub struct AllAcknowledged {
-    /// The queue of each poll in flight.
-    polls: BTreeMap<RequestId, String>,
-    delivered: BTreeSet<(String, u64)>,
+struct InHand {
+    message: u64,
+    absorbed: bool,
+    /// Jobs that were offered and not yet asked for.
+    offers: BTreeSet<u64>,
 }
 
-impl Checker for AllAcknowledged {
+/// Messages are acknowledged last.
+#[derive(Debug, Default)]
+pub struct AckLast {
+    in_hand: BTreeMap<u64, InHand>,
+}
+
+impl Checker for AckLast {
+    fn name(&self) -> &'static str {
+        "ack_last"
+    }
+
     fn contract(&self) -> &'static str {
-        "a message is acknowledged after it was delivered, and each one is in the end"
+        "a message is acknowledged once it was absorbed and its offers dealt with, and each one is in the end"
     }
 
     fn started(&mut self) {
-        self.polls.clear();
+        *self = Self::default();
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        if let Event::GitHubReply { id, result } = moment.event
-            && let Some(queue) = self.polls.remove(id)
-            && let Ok(reply) = result
-            && let Body::Raw(body) = &reply.body
-            && let Ok(message) = Message::parse(body.0.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body.0))
-        {
-            self.delivered.insert((queue, message.id));
-        }
+        self.heard(moment);
         for effect in moment.effects {
-            let Effect::GitHub { id, call, request } = effect else { continue };
-            match call {
-                CallKind::Poll => {
-                    self.polls.insert(*id, queue_of(&request.url));
+            match effect {
+                Effect::Note(Notice::Pool { group, fact, .. }) => self.told(moment, group, fact),
+                Effect::GitHub { call: CallKind::Acknowledge, request, .. } => {
+                    let set = super::wire::set_in(&request.url).unwrap_or(0);
+                    self.acknowledges(moment, set, message_of(&request.url).unwrap_or(0))?;
                 }
-                CallKind::Acknowledge => {
-                    let message = message_of(&request.url);
-                    let key = (queue_of(&request.url), message.unwrap_or_default());
-                    if !self.delivered.contains(&key) {
-                        return Err(format!("message {message:?} was never delivered"));
+                Effect::GitHub { call: CallKind::Acquire, request, .. } => {
+                    let set = super::wire::set_in(&request.url).unwrap_or(0);
+                    let asked: Vec<u64> = super::ids_in(request);
+                    if let Some(in_hand) = self.in_hand.get_mut(&set) {
+                        in_hand.offers.retain(|offer| !asked.contains(offer));
                     }
                 }
-                CallKind::Installation
-                | CallKind::AccessToken
-                | CallKind::RegistrationToken
-                | CallKind::AdminConnection
-                | CallKind::RunnerGroup
-                | CallKind::ScaleSets
-                | CallKind::ScaleSetByName
-                | CallKind::ScaleSet
-                | CallKind::CreateScaleSet
-                | CallKind::UpdateScaleSet
-                | CallKind::DeleteScaleSet
-                | CallKind::CreateSession
-                | CallKind::RefreshSession
-                | CallKind::DeleteSession
-                | CallKind::Acquire
-                | CallKind::AcquirableJobs
-                | CallKind::JitConfig => {}
+                Effect::GitHub { .. }
+                | Effect::Aws { .. }
+                | Effect::Cancel { .. }
+                | Effect::Remember { .. }
+                | Effect::Drop(_)
+                | Effect::Note(_)
+                | Effect::Exit(_) => {}
             }
         }
         Ok(())
     }
 
     fn pending(&self, observed: &Observed<'_>) -> Option<String> {
-        let set = observed.world.github_model().sets().find(|set| set.unacknowledged > 0)?;
+        let (world, machine) = (observed.world?, observed.machine?);
+        let served = model::driven(world, machine.config());
+        let sets = served.iter().filter_map(|(_, key, _)| world.github_model().set(key));
+        let set = sets.into_iter().find(|set| set.unacknowledged > 0)?;
         Some(format!("{} has {} unacknowledged messages", set.key, set.unacknowledged))
     }
 }
 
-fn queue_of(url: &str) -> String {
-    url.split_once("/messages").map_or(url, |(queue, _)| queue).to_owned()
+impl AckLast {
+    fn heard(&mut self, moment: &Moment<'_>) {
+        let Some(Asked::GitHub { set, call }) = moment.wire.ended().map(|flight| &flight.asked) else { return };
+        if *call == CallKind::CreateSession {
+            // Another session's queue begins anew.
+            self.in_hand.remove(set);
+        }
+        let Some(message) = moment.wire.message() else { return };
+        let in_hand = self.in_hand.entry(*set).or_default();
+        if in_hand.message == message.id && in_hand.absorbed {
+            return;
+        }
+        let offered = message.jobs.iter().filter(|job| job.kind == JobMessageKind::Available);
+        let offers = offered.map(|job| job.job.request_id).filter(|id| *id != 0).collect();
+        *in_hand = InHand { message: message.id, absorbed: false, offers };
+    }
+
+    fn told(&mut self, moment: &Moment<'_>, group: &str, fact: &PoolFact) {
+        let (PoolFact::Message { message, .. } | PoolFact::Redelivered { message }) = fact else { return };
+        let Some(set) = moment.wire.group(group).map(|seen| seen.set) else { return };
+        if let Some(in_hand) = self.in_hand.get_mut(&set).filter(|in_hand| in_hand.message == *message) {
+            in_hand.absorbed = true;
+        }
+    }
+
+    fn acknowledges(&self, moment: &Moment<'_>, set: u64, message: u64) -> Result<(), String> {
+        let Some(in_hand) = self.in_hand.get(&set).filter(|in_hand| in_hand.message == message) else {
+            return Err(format!("message {message} of set {set} is not the one that was delivered last"));
+        };
+        // The step's notice of a message follows its acknowledge only where nothing else was to be done.
+        let absorbed_now = moment.wire.message().is_some_and(|now| now.id == message)
+            && moment.effects.iter().any(|effect| {
+                matches!(effect, Effect::Note(Notice::Pool {
+                    fact: PoolFact::Message { message: m, .. } | PoolFact::Redelivered { message: m }, ..
+                }) if *m == message)
+            });
+        if !in_hand.absorbed && !absorbed_now {
+            return Err(format!("message {message} of set {set} was not absorbed"));
+        }
+        if in_hand.offers.is_empty() || !has_room(moment, set, in_hand.offers.len()) {
+            return Ok(());
+        }
+        Err(format!("message {message} of set {set}: the offers {:?} were not dealt with", in_hand.offers))
+    }
+}
+
+/// Whether there is still room, when so many offers were left.
+fn has_room(moment: &Moment<'_>, set: u64, left: usize) -> bool {
+    let Some(seen) = moment.wire.set(set) else { return false };
+    let taken = taken(seen);
+    // Many offers may be acquired by a few calls; the rest of this step's message is left to the next.
+    let room = room_for(moment, set).min(seen.capacity).saturating_sub(taken);
+    room > 0 && left > 0
+}
+
+fn taken(seen: &super::SetSeen) -> u32 {
+    let told = seen.told.unwrap_or_default();
+    told.assigned.saturating_add(told.acquired).saturating_add(seen.acquired)
+}
+
+/// How many runners the pool behind a set may have, as the machine sees the group.
+fn room_for(moment: &Moment<'_>, set: u64) -> u32 {
+    let Some(machine) = moment.observed.machine else { return 0 };
+    let pools = machine.pools(None, super::MAX_POOLS);
+    let Some(pool) = pools.iter().find(|pool| pool.scale_set_id == Some(set)) else { return 0 };
+    let drains = matches!(pool.verdict, poolkeeper_core::notice::Verdict::Draining { .. });
+    if pool.paused || drains { 0 } else { pool.size_max.min(pool.group_max).max(pool.group_min) }
 }
 
 fn message_of(url: &str) -> Option<u64> {
@@ -108,21 +182,56 @@ fn message_of(url: &str) -> Option<u64> {
     rest.split('?').next()?.parse().ok()
 }
 
-/// In the end a poll is held for every scale set that a group stands behind.
+/// Nothing is acquired that cannot be run.
+#[derive(Debug)]
+pub struct Acquisition;
+
+impl Checker for Acquisition {
+    fn name(&self) -> &'static str {
+        "acquisition"
+    }
+
+    fn contract(&self) -> &'static str {
+        "no more jobs are acquired than capacity leaves room for"
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        for effect in moment.effects {
+            let Effect::GitHub { call: CallKind::Acquire, request, .. } = effect else { continue };
+            let set = super::wire::set_in(&request.url).unwrap_or(0);
+            let Some(seen) = moment.wire.set(set) else { continue };
+            let asked = super::ids_in(request).len();
+            let room = room_for(moment, set).saturating_sub(taken(seen));
+            if u32::try_from(asked).unwrap_or(u32::MAX) > room {
+                return Err(format!("{asked} jobs of set {set} with room for {room}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// In the end somebody listens everywhere.
 #[derive(Debug)]
 pub struct Listening;
 
 impl Checker for Listening {
+    fn name(&self) -> &'static str {
+        "listening"
+    }
+
     fn contract(&self) -> &'static str {
-        "in the end a poll is held for every scale set with a group"
+        "in the end a poll is held for every driven group's scale set"
     }
 
     fn pending(&self, observed: &Observed<'_>) -> Option<String> {
+        let world = observed.world?;
         let Some(machine) = observed.machine else { return Some("the daemon is down".to_owned()) };
         let summary = machine.summary();
-        let wanted = summary.pools - summary.refused;
-        let held = observed.world.github_model().held_polls();
-        let held_enough = u32::try_from(held).is_ok_and(|held| held >= wanted);
-        (!summary.listed || !held_enough).then(|| format!("{held} polls are held for {wanted} pools; {summary:?}"))
+        if !summary.listed {
+            return Some("the groups have not been listed".to_owned());
+        }
+        let served = model::driven(world, machine.config());
+        let deaf = served.iter().find(|(_, key, _)| world.github_model().set(key).is_none_or(|set| set.polls == 0));
+        deaf.map(|(group, key, _)| format!("no poll is held for {key} of {}; {summary:?}", group.name))
     }
 }

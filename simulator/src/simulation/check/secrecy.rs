@@ -1,8 +1,14 @@
 //! Secrets.
 
+use std::sync::LazyLock;
+
 use base64::Engine;
 use base64::alphabet;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use memchr::memmem::Finder;
+use poolkeeper_core::event::{Effect, Event};
+use poolkeeper_core::github::reply::Body;
 
 use super::{Checker, Moment};
 use crate::github::MARKER;
@@ -16,28 +22,109 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
     .with_decode_allow_trailing_bits(true);
 
-/// No secret is in any event or effect, in plain text or under base64.
-#[derive(Debug)]
-pub struct NoSecret;
+/// How often a whole step is searched, under base64 too; the parts in which a leak is likeliest are searched in each.
+const SEARCH_ALL_EVERY: u64 = 256;
+
+/// No secret is anywhere but in the shell's vault.
+#[derive(Debug, Default)]
+pub struct NoSecret {
+    steps: u64,
+    buffer: Vec<u8>,
+}
 
 impl Checker for NoSecret {
+    fn name(&self) -> &'static str {
+        "no_secret"
+    }
+
     fn contract(&self) -> &'static str {
-        "no secret is in any event or effect"
+        "no secret is in any event, effect or state"
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        let event = serde_json::to_vec(moment.event).map_err(|error| error.to_string())?;
-        if holds_secret(&event) {
-            return Err("an event holds a secret".to_owned());
+        if let Event::GitHubReply { result: Ok(reply), .. } = moment.event
+            && let Body::Raw(body) = &reply.body
+            && is_in(&body.0)
+        {
+            return Err("a reply holds a secret".to_owned());
         }
         for effect in moment.effects {
-            let effect = serde_json::to_vec(effect).map_err(|error| error.to_string())?;
-            if holds_secret(&effect) {
-                return Err("an effect holds a secret".to_owned());
+            if self.leaks(effect)? {
+                return Err(format!("an effect holds a secret: {}", kind(effect)));
             }
+        }
+        self.steps += 1;
+        if self.steps.is_multiple_of(SEARCH_ALL_EVERY) { self.search_all(moment) } else { Ok(()) }
+    }
+}
+
+impl NoSecret {
+    fn leaks(&mut self, effect: &Effect) -> Result<bool, String> {
+        Ok(match effect {
+            Effect::GitHub { request, .. } => {
+                is_in(request.url.as_bytes())
+                    || request.body.as_ref().is_some_and(|body| is_in(body.as_bytes()))
+                    || request.headers.iter().any(|header| is_in(header.value.as_bytes()))
+            }
+            Effect::Remember { value, .. } => value.as_ref().is_some_and(|value| is_in(value.as_bytes())),
+            Effect::Note(notice) => is_in(self.written(notice)?),
+            Effect::Aws { .. } | Effect::Cancel { .. } | Effect::Drop(_) | Effect::Exit(_) => false,
+        })
+    }
+
+    fn search_all(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        if holds_secret(self.written(moment.event)?) {
+            return Err("an event holds a secret".to_owned());
+        }
+        if holds_secret(self.written(&moment.effects)?) {
+            return Err("an effect holds a secret".to_owned());
+        }
+        let Some(machine) = moment.observed.machine else { return Ok(()) };
+        // The whole state is searched in plain text and under one layer of base64 only: it is large.
+        if self.steps.is_multiple_of(SEARCH_ALL_EVERY * SEARCH_ALL_EVERY / 8) && is_in(self.written(machine)?) {
+            return Err("the machine's state holds a secret".to_owned());
         }
         Ok(())
     }
+
+    fn written(&mut self, value: &impl serde::Serialize) -> Result<&[u8], String> {
+        self.buffer.clear();
+        serde_json::to_writer(&mut self.buffer, value).map_err(|error| error.to_string())?;
+        Ok(&self.buffer)
+    }
+}
+
+const fn kind(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::GitHub { call, .. } => call.as_str(),
+        Effect::Aws { .. } => "a call to AWS",
+        Effect::Cancel { .. } => "a cancellation",
+        Effect::Remember { .. } => "a memory",
+        Effect::Drop(_) => "the end of a secret",
+        Effect::Note(_) => "a notice",
+        Effect::Exit(_) => "the end",
+    }
+}
+
+/// Whether bytes hold the mark, in plain text or under one layer of base64.
+///
+/// Base64 writes the mark in three ways, by where it begins; of each the part that its neighbours do not change is
+/// looked for.
+fn is_in(bytes: &[u8]) -> bool {
+    static FORMS: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
+        [MARKER.to_owned(), encoded(0), encoded(1), encoded(2)].map(|form| Finder::new(form.as_bytes()).into_owned())
+    });
+    FORMS.iter().any(|form| form.find(bytes).is_some())
+}
+
+/// How the mark looks under base64 when it begins `skip` bytes after a whole group of three.
+fn encoded(skip: usize) -> String {
+    let padded = [vec![0; skip], MARKER.as_bytes().to_vec()].concat();
+    let text = STANDARD_NO_PAD.encode(&padded);
+    // The first characters hold bits of what stands before, the last one of what follows.
+    let from = [0, 2, 3].get(skip).copied().unwrap_or(0);
+    let to = padded.len() * 8 / 6;
+    text.get(from..to).unwrap_or_default().to_owned()
 }
 
 /// Whether bytes hold one of the model's secrets, in plain text or under base64.
@@ -84,7 +171,11 @@ mod tests {
     #[test]
     fn a_leak_is_found_in_plain_text_and_under_base64() {
         let leak = format!("{{\"token\":\"AR{MARKER}00\"}}");
-        assert!(holds_secret(leak.as_bytes()));
+        assert!(holds_secret(leak.as_bytes()) && is_in(leak.as_bytes()));
+        for skip in 0..6 {
+            let shifted = STANDARD.encode(format!("{}{leak}", "~".repeat(skip)));
+            assert!(is_in(shifted.as_bytes()), "{skip}: {shifted}");
+        }
         let once = STANDARD.encode(&leak);
         assert!(holds_secret(format!("x {once} y").as_bytes()));
         assert!(holds_secret(format!("abc{once}").as_bytes()));

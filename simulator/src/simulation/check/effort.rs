@@ -1,0 +1,213 @@
+//! Effort: how much is wanted in a step, in a minute, and kept for good.
+
+use std::collections::BTreeMap;
+
+use poolkeeper_core::event::Effect;
+use poolkeeper_core::github::request::CallKind;
+
+use super::{Asked, Checker, Moment, Observed};
+
+/// Effects a step may have, beside those for each pool.
+const EFFECTS_A_STEP: usize = 64;
+/// Effects a step may have for each pool.
+const EFFECTS_A_POOL: usize = 8;
+/// Secrets that may be kept, beside those of each pool: each scope's chain of tokens has three.
+const SECRETS: usize = 16;
+/// Secrets that may be kept for each pool: its queue's token, a new one while the old one dies, and its scope's chain.
+const SECRETS_A_POOL: usize = 5;
+/// Bytes the machine's state may take, beside those for each pool, connection and instance.
+const STATE: usize = 64 * 1024;
+const STATE_A_POOL: usize = 12 * 1024;
+const STATE_AN_INSTANCE: usize = 512;
+/// How often the machine's whole state is measured.
+const MEASURE_EVERY: u64 = 8192;
+
+/// A step wants few things, and nothing piles up.
+#[derive(Debug, Default)]
+pub struct Bounded {
+    steps: u64,
+    most_groups: usize,
+}
+
+impl Checker for Bounded {
+    fn name(&self) -> &'static str {
+        "bounded"
+    }
+
+    fn contract(&self) -> &'static str {
+        "effects a step, secrets, memories and state are bounded by the number of pools and instances"
+    }
+
+    fn started(&mut self) {
+        self.steps = 0;
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        self.most_groups = self.most_groups.max(moment.wire.groups());
+        let pools = self.most_groups;
+        let effects = moment.effects.len();
+        if effects > EFFECTS_A_STEP + EFFECTS_A_POOL * pools {
+            return Err(format!("{effects} effects in one step, with {pools} pools"));
+        }
+        let secrets = moment.observed.secrets;
+        if secrets > SECRETS + SECRETS_A_POOL * pools {
+            return Err(format!("{secrets} secrets are kept, with {pools} pools"));
+        }
+        self.steps += 1;
+        if self.steps.is_multiple_of(MEASURE_EVERY) { self.measure(moment) } else { Ok(()) }
+    }
+
+    fn pending(&self, observed: &Observed<'_>) -> Option<String> {
+        // A session and a binding for each group there ever was: what a dead daemon left is not looked through.
+        let groups = observed.world?.aws_model().groups().count().max(self.most_groups);
+        (observed.memories > 2 * groups).then(|| format!("{} memories for {groups} groups", observed.memories))
+    }
+}
+
+impl Bounded {
+    fn measure(&self, moment: &Moment<'_>) -> Result<(), String> {
+        let Some(machine) = moment.observed.machine else { return Ok(()) };
+        let state = serde_json::to_vec(machine).map_err(|error| error.to_string())?.len();
+        let most = STATE + STATE_A_POOL * self.most_groups + STATE_AN_INSTANCE * moment.wire.instances();
+        if state > most {
+            return Err(format!("the machine's state takes {state} bytes, more than {most}"));
+        }
+        Ok(())
+    }
+}
+
+/// How many calls of a kind a minute may hold.
+struct Budget {
+    /// For each set, or each group for what is about none.
+    each: u32,
+    /// More for each message that came.
+    a_message: u32,
+}
+
+/// The bound of each kind of call to GitHub.
+///
+/// A poll that brings nothing lasts a second or is followed by a growing rest, so a minute holds 60 and a few more. What
+/// fails is repeated after waits that double: up to 10 times in a minute where success ends the row, up to 70 where two
+/// calls take turns in failing and succeeding, each round half a second or more. What a message asks for comes on top.
+const fn budget(call: CallKind) -> Budget {
+    let (each, a_message) = match call {
+        CallKind::Poll => (80, 2),
+        CallKind::Acknowledge | CallKind::Acquire | CallKind::AcquirableJobs => (40, 2),
+        CallKind::RefreshSession => (70, 2),
+        CallKind::CreateSession | CallKind::DeleteSession => (40, 0),
+        CallKind::ScaleSet => (60, 1),
+        CallKind::Installation
+        | CallKind::AccessToken
+        | CallKind::RegistrationToken
+        | CallKind::AdminConnection
+        | CallKind::RunnerGroup
+        | CallKind::ScaleSets
+        | CallKind::ScaleSetByName
+        | CallKind::CreateScaleSet
+        | CallKind::UpdateScaleSet
+        | CallKind::DeleteScaleSet => (70, 0),
+        CallKind::JitConfig => (0, 0),
+    };
+    Budget { each, a_message }
+}
+
+/// Describes a minute: every 2 s those in motion, and a listing that may fail some times.
+const DESCRIBES: u32 = 60;
+/// Writes a minute of one group: each follows from a message, a describe or a wait that grows.
+const WRITES: u32 = 60;
+const MINUTE_MS: u64 = 60_000;
+
+/// Nothing is asked in a loop.
+#[derive(Debug, Default)]
+pub struct Effort {
+    minute: u64,
+    github: BTreeMap<(CallKind, u64), u32>,
+    messages: BTreeMap<u64, u32>,
+    writes: BTreeMap<String, u32>,
+    describes: u32,
+}
+
+impl Checker for Effort {
+    fn name(&self) -> &'static str {
+        "effort"
+    }
+
+    fn contract(&self) -> &'static str {
+        "the calls of each kind in a minute are bounded for each scale set and group"
+    }
+
+    fn started(&mut self) {
+        *self = Self::default();
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        let minute = moment.observed.at.as_millis() / MINUTE_MS;
+        if minute != self.minute {
+            *self = Self { minute, ..Self::default() };
+        }
+        if let (Some(_), Some(Asked::GitHub { set, .. })) =
+            (moment.wire.message(), moment.wire.ended().map(|flight| &flight.asked))
+        {
+            *self.messages.entry(*set).or_default() += 1;
+        }
+        for effect in moment.effects {
+            match effect {
+                Effect::GitHub { call, request, .. } => {
+                    let set = super::wire::set_in(&request.url).unwrap_or(0);
+                    self.asked(*call, set, moment)?;
+                }
+                Effect::Aws { call, .. } => self.asked_aws(call, moment)?,
+                Effect::Cancel { .. }
+                | Effect::Remember { .. }
+                | Effect::Drop(_)
+                | Effect::Note(_)
+                | Effect::Exit(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Effort {
+    fn asked(&mut self, call: CallKind, set: u64, moment: &Moment<'_>) -> Result<(), String> {
+        let calls = self.github.entry((call, set)).or_default();
+        *calls += 1;
+        let Budget { each, a_message } = budget(call);
+        let groups = if set == 0 { count(moment.wire.groups()).max(1) } else { 1 };
+        let messages = self.messages.get(&set).copied().unwrap_or(0);
+        if *calls > each * groups + a_message * messages {
+            return Err(format!("{calls} of {} in a minute, of set {set}, with {messages} messages", call.as_str()));
+        }
+        Ok(())
+    }
+
+    fn asked_aws(&mut self, call: &poolkeeper_core::aws::AwsCall, moment: &Moment<'_>) -> Result<(), String> {
+        use poolkeeper_core::aws::{AwsCall, GROUPS_A_PAGE};
+        match call {
+            AwsCall::DescribeGroups { .. } => {
+                self.describes += 1;
+                let pages = count(moment.wire.groups() / GROUPS_A_PAGE) + 1;
+                if self.describes > DESCRIBES * pages {
+                    return Err(format!("{} describes in a minute", self.describes));
+                }
+            }
+            AwsCall::SetDesiredCapacity { group, .. } => {
+                let writes = match self.writes.get_mut(group) {
+                    Some(writes) => writes,
+                    None => self.writes.entry(group.clone()).or_default(),
+                };
+                *writes += 1;
+                let set = moment.wire.group(group).map_or(0, |seen| seen.set);
+                let messages = self.messages.get(&set).copied().unwrap_or(0);
+                if *writes > WRITES + messages {
+                    return Err(format!("{writes} writes to {group} in a minute, with {messages} messages"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

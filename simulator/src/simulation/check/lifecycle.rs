@@ -1,0 +1,318 @@
+//! Sessions, scale sets and groups: what is remembered, what is made anew, what is let go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use poolkeeper_core::aws::AwsReply;
+use poolkeeper_core::event::{Effect, Event};
+use poolkeeper_core::github::request::{CallKind, Request, RequestId};
+use poolkeeper_core::notice::{Notice, PoolFact};
+use poolkeeper_core::seal::Sealed;
+use poolkeeper_core::time::{Duration, Instant};
+use serde::Deserialize;
+
+use super::{Asked, Checker, Moment, body_of};
+
+/// A session that is open is remembered.
+#[derive(Debug)]
+pub struct Remembers;
+
+impl Checker for Remembers {
+    fn name(&self) -> &'static str {
+        "remembers"
+    }
+
+    fn contract(&self) -> &'static str {
+        "a session is remembered in the step that learns of it, so that a restart can end it"
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        if !matches!(
+            moment.wire.ended().map(|flight| &flight.asked),
+            Some(Asked::GitHub { call: CallKind::CreateSession, .. })
+        ) {
+            return Ok(());
+        }
+        let Event::GitHubReply { result: Ok(reply), .. } = moment.event else { return Ok(()) };
+        let Some(Sealed::Session { session_id, .. }) = body_of(reply).filter(|_| (200..300).contains(&reply.status))
+        else {
+            return Ok(());
+        };
+        let remembers = |effect: &Effect| {
+            matches!(effect, Effect::Remember { key, value: Some(value) }
+                if key.starts_with("session/") && value == session_id)
+        };
+        if moment.effects.iter().any(remembers) { Ok(()) } else { Err(format!("{session_id} is not remembered")) }
+    }
+}
+
+/// How often GitHub must say that a set is gone before another is made.
+const PROOFS: u32 = 3;
+/// Over how long it must say so.
+const PROVED_FOR: Duration = Duration::from_secs(120);
+
+/// What is known of a scale set by its name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Named {
+    id: u64,
+    /// Whether the last look by name found nothing, and nothing was made since.
+    absent: bool,
+}
+
+/// A scale set is made only when there is none.
+#[derive(Debug, Default)]
+pub struct ProvedGone {
+    named: BTreeMap<String, Named>,
+    asked: BTreeMap<RequestId, String>,
+}
+
+impl Checker for ProvedGone {
+    fn name(&self) -> &'static str {
+        "proved_gone"
+    }
+
+    fn contract(&self) -> &'static str {
+        "a scale set is made after a look by name found none, and made again after GitHub missed it 3 times over 2 min"
+    }
+
+    fn started(&mut self) {
+        *self = Self::default();
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        if let Event::GitHubReply { id, result } = moment.event
+            && let Some(name) = self.asked.remove(id)
+            && let Ok(reply) = result
+            && (200..300).contains(&reply.status)
+            && let poolkeeper_core::github::reply::Body::Raw(body) = &reply.body
+        {
+            self.answered(name, &body.0);
+        }
+        for effect in moment.effects {
+            let Effect::GitHub { id, call, request } = effect else { continue };
+            match call {
+                CallKind::ScaleSetByName => {
+                    self.asked.insert(*id, name_in_query(request));
+                }
+                CallKind::CreateScaleSet => {
+                    let name = name_in_body(request);
+                    self.makes(moment, &name)?;
+                    self.asked.insert(*id, name);
+                }
+                CallKind::Installation
+                | CallKind::AccessToken
+                | CallKind::RegistrationToken
+                | CallKind::AdminConnection
+                | CallKind::RunnerGroup
+                | CallKind::ScaleSets
+                | CallKind::ScaleSet
+                | CallKind::UpdateScaleSet
+                | CallKind::DeleteScaleSet
+                | CallKind::CreateSession
+                | CallKind::RefreshSession
+                | CallKind::DeleteSession
+                | CallKind::Poll
+                | CallKind::Acknowledge
+                | CallKind::Acquire
+                | CallKind::AcquirableJobs
+                | CallKind::JitConfig => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ProvedGone {
+    fn answered(&mut self, name: String, body: &[u8]) {
+        #[derive(Deserialize)]
+        struct Set {
+            id: u64,
+        }
+        #[derive(Deserialize)]
+        struct List {
+            value: Vec<Set>,
+        }
+        let found = match serde_json::from_slice::<List>(body) {
+            Ok(List { value }) => value.first().map(|set| set.id),
+            Err(_) => match serde_json::from_slice::<Set>(body) {
+                Ok(set) => Some(set.id),
+                Err(_) => return,
+            },
+        };
+        let named = self.named.entry(name).or_default();
+        match found {
+            Some(id) => *named = Named { id, absent: false },
+            None => named.absent = true,
+        }
+    }
+
+    fn makes(&mut self, moment: &Moment<'_>, name: &str) -> Result<(), String> {
+        let named = self.named.entry(name.to_owned()).or_default();
+        if !named.absent {
+            return Err(format!("{name} is made, and no look by name found that it is absent"));
+        }
+        named.absent = false;
+        if let Some(seen) = moment.wire.set(named.id).filter(|_| named.id != 0) {
+            let (times, since) = seen.missing.unwrap_or((0, moment.observed.at));
+            let span = moment.observed.at.since(since);
+            if times < PROOFS || span < PROVED_FOR {
+                let ms = span.as_millis();
+                return Err(format!("{name} is made again after GitHub missed it {times} times in {ms} ms"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The service's address and the name of the set: sets of several scopes may have one name.
+fn name_in_query(request: &Request) -> String {
+    let (base, query) = request.url.split_once("/_apis/").unwrap_or((&request.url, ""));
+    let name = query.split(['?', '&']).find_map(|part| part.strip_prefix("name=")).unwrap_or_default();
+    let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+    format!("{base} {name}")
+}
+
+fn name_in_body(request: &Request) -> String {
+    #[derive(Deserialize)]
+    struct Body {
+        name: String,
+    }
+    let (base, _) = request.url.split_once("/_apis/").unwrap_or((&request.url, ""));
+    let body: Option<Body> = serde_json::from_str(request.body.as_deref().unwrap_or_default()).ok();
+    format!("{base} {}", body.map(|body| body.name).unwrap_or_default())
+}
+
+/// A group is gone when this many listings in a row lacked it…
+const GONE_AFTER: u32 = 3;
+/// …over at least this long.
+const GONE_FOR: Duration = Duration::from_secs(120);
+/// When more than one in this many are missing, none is gone.
+const BRAKE_SHARE: usize = 5;
+
+/// How a group that is missing was missed.
+#[derive(Clone, Copy, Debug)]
+struct Missed {
+    since: Instant,
+    times: u32,
+    /// Whether a listing that lacked it, often enough, lacked few others.
+    calmly: bool,
+}
+
+/// Groups are let go with care.
+#[derive(Debug, Default)]
+pub struct KeepsPools {
+    known: BTreeSet<String>,
+    listing: BTreeSet<String>,
+    missed: BTreeMap<String, Missed>,
+}
+
+impl Checker for KeepsPools {
+    fn name(&self) -> &'static str {
+        "keeps_pools"
+    }
+
+    fn contract(&self) -> &'static str {
+        "a group is let go after 3 listings over 2 min without it, and none while more than a fifth are missing"
+    }
+
+    fn started(&mut self) {
+        *self = Self::default();
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        self.listed(moment);
+        for effect in moment.effects {
+            let Effect::Note(Notice::Pool { group, fact: PoolFact::Gone, .. }) = effect else { continue };
+            let named = moment.observed.machine.is_some_and(|machine| machine.config().pools.contains_key(group));
+            self.known.remove(group);
+            let missed = self.missed.remove(group);
+            let proved = missed.is_some_and(|missed| missed.calmly) || replaced(moment, group);
+            if !proved && !named {
+                return Err(format!("{group} is let go, having been missed like this: {missed:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl KeepsPools {
+    fn listed(&mut self, moment: &Moment<'_>) {
+        let listing =
+            matches!(moment.wire.ended().map(|flight| &flight.asked), Some(Asked::Describe { listing: true }));
+        let Event::AwsReply { result, .. } = moment.event else { return };
+        if !listing {
+            return;
+        }
+        let Ok(AwsReply::Groups { groups, next_token }) = result else {
+            self.listing.clear();
+            return;
+        };
+        self.listing.extend(groups.iter().map(|group| group.name.clone()));
+        if next_token.is_none() {
+            self.complete(moment.observed.at);
+        }
+    }
+
+    fn complete(&mut self, now: Instant) {
+        let listing = std::mem::take(&mut self.listing);
+        self.missed.retain(|name, _| !listing.contains(name));
+        self.known.extend(listing.iter().cloned());
+        let missing: Vec<_> = self.known.iter().filter(|name| !listing.contains(*name)).cloned().collect();
+        let many = missing.len() >= 2 && missing.len() * BRAKE_SHARE > self.known.len();
+        for name in missing {
+            let missed = self.missed.entry(name).or_insert(Missed { since: now, times: 0, calmly: false });
+            missed.times += 1;
+            missed.calmly |= !many && missed.times >= GONE_AFTER && now.since(missed.since) >= GONE_FOR;
+        }
+    }
+}
+
+/// Whether another group has the scale set of one that is let go: then it was made anew under another name.
+fn replaced(moment: &Moment<'_>, group: &str) -> bool {
+    let set_of = |name: &str| {
+        let tags = moment.wire.group(name).map(|seen| seen.tags.clone())?;
+        crate::runners::set_of(&poolkeeper_core::aws::Group { tags, ..Default::default() })
+    };
+    let Some(set) = set_of(group) else { return false };
+    moment.wire.group_names().any(|other| other != group && set_of(other).as_ref() == Some(&set))
+}
+
+/// After a stop nothing new is begun.
+#[derive(Debug, Default)]
+pub struct StopsQuietly {
+    stopping: bool,
+}
+
+impl Checker for StopsQuietly {
+    fn name(&self) -> &'static str {
+        "stops_quietly"
+    }
+
+    fn contract(&self) -> &'static str {
+        "after a stop no session or set is asked for, no poll begun and no capacity written"
+    }
+
+    fn started(&mut self) {
+        self.stopping = false;
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        self.stopping |= matches!(moment.event, Event::Stop);
+        if !self.stopping {
+            return Ok(());
+        }
+        let begun = moment.effects.iter().find_map(|effect| match effect {
+            Effect::GitHub {
+                call: call @ (CallKind::CreateSession | CallKind::CreateScaleSet | CallKind::Poll),
+                ..
+            } => Some(call.as_str()),
+            Effect::Aws { .. } => Some("a call to AWS"),
+            Effect::GitHub { .. }
+            | Effect::Cancel { .. }
+            | Effect::Remember { .. }
+            | Effect::Drop(_)
+            | Effect::Note(_)
+            | Effect::Exit(_) => None,
+        });
+        begun.map_or(Ok(()), |what| Err(format!("{what} after the stop")))
+    }
+}

@@ -1,0 +1,261 @@
+//! What somebody knows who reads along between machine and peers.
+
+mod group;
+mod set;
+
+use std::collections::BTreeMap;
+
+use poolkeeper_core::aws::{AwsCall, AwsReply, GroupQuery};
+use poolkeeper_core::event::{Effect, Event};
+use poolkeeper_core::github::message::Message;
+use poolkeeper_core::github::reply::{Body, Reply};
+use poolkeeper_core::github::request::{CallKind, HeaderName, Request, RequestId};
+use poolkeeper_core::notice::{Notice, PoolFact};
+use poolkeeper_core::time::Instant;
+
+pub use group::GroupSeen;
+pub use set::SetSeen;
+
+/// A call that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flight {
+    /// When.
+    pub since: Instant,
+    /// What.
+    pub asked: Asked,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A call to GitHub.
+    GitHub {
+        /// Its kind.
+        call: CallKind,
+        /// The scale set it is about; 0 when about none.
+        set: u64,
+    },
+    /// A describe.
+    Describe {
+        /// Whether it is a page of the listing of all groups.
+        listing: bool,
+    },
+    /// A write of desired capacity.
+    Write {
+        /// The group.
+        group: String,
+        /// The capacity.
+        desired: u32,
+    },
+}
+
+/// All that went between machine and peers in one life of the daemon, as far as it matters.
+#[derive(Debug, Default)]
+pub struct Wire {
+    flights: BTreeMap<RequestId, Flight>,
+    ended: Option<Flight>,
+    message: Option<Message>,
+    sets: BTreeMap<u64, SetSeen>,
+    groups: BTreeMap<String, GroupSeen>,
+}
+
+impl Wire {
+    /// The call that this step's event ends, if any.
+    #[must_use]
+    pub const fn ended(&self) -> Option<&Flight> {
+        self.ended.as_ref()
+    }
+
+    /// The message that this step's event brings, if any.
+    #[must_use]
+    pub const fn message(&self) -> Option<&Message> {
+        self.message.as_ref()
+    }
+
+    /// The calls that had not ended before this step's effects.
+    #[must_use]
+    pub const fn flights(&self) -> &BTreeMap<RequestId, Flight> {
+        &self.flights
+    }
+
+    /// A scale set, once anything was asked about it.
+    #[must_use]
+    pub fn set(&self, id: u64) -> Option<&SetSeen> {
+        self.sets.get(&id)
+    }
+
+    /// A group, once it was described.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<&GroupSeen> {
+        self.groups.get(name)
+    }
+
+    /// How many groups were ever described.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The names of the groups that were ever described.
+    pub fn group_names(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().map(String::as_str)
+    }
+
+    /// Instances that run or come up, in all groups.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.groups.values().map(|seen| usize::try_from(seen.live).unwrap_or(usize::MAX)).sum()
+    }
+
+    pub(super) fn started(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn event(&mut self, event: &Event) {
+        self.ended = None;
+        self.message = None;
+        match event {
+            Event::GitHubReply { id, result } => {
+                self.ended = self.flights.remove(id);
+                if let (Some(Flight { since, asked: Asked::GitHub { call, set } }), Ok(reply)) = (&self.ended, result) {
+                    let (since, call, set) = (*since, *call, *set);
+                    self.answered(since, call, set, reply);
+                }
+            }
+            Event::AwsReply { id, result } => {
+                self.ended = self.flights.remove(id);
+                match (&self.ended, result) {
+                    (Some(Flight { since, asked: Asked::Describe { .. } }), Ok(AwsReply::Groups { groups, .. })) => {
+                        for group in groups {
+                            match self.groups.get_mut(&group.name) {
+                                Some(seen) => seen.described(*since, group),
+                                None => drop(self.groups.insert(group.name.clone(), GroupSeen::new(*since, group))),
+                            }
+                        }
+                    }
+                    (Some(Flight { asked: Asked::Write { group, desired }, .. }), result) => {
+                        if let Some(seen) = self.groups.get_mut(group) {
+                            seen.wrote(*desired, result.is_ok());
+                        }
+                    }
+                    (_, Ok(_) | Err(_)) => {}
+                }
+            }
+            Event::Start { .. } | Event::Tick | Event::Remembered { .. } | Event::Reconfigure(_) | Event::Stop => {}
+        }
+    }
+
+    /// Notes what a step's effects make of what is known, once the checkers have seen them.
+    pub(super) fn effects(&mut self, at: Instant, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::GitHub { id, call, request } => {
+                    let set = set_in(&request.url).unwrap_or(0);
+                    self.flights.insert(*id, Flight { since: at, asked: Asked::GitHub { call: *call, set } });
+                    self.asked(*call, set, request);
+                }
+                Effect::Aws { id, call } => {
+                    let asked = self.asked_aws(at, call);
+                    self.flights.insert(*id, Flight { since: at, asked });
+                }
+                Effect::Note(Notice::Pool { group, fact, .. }) => self.told(group, fact),
+                Effect::Cancel { .. }
+                | Effect::Remember { .. }
+                | Effect::Drop(_)
+                | Effect::Note(_)
+                | Effect::Exit(_) => {}
+            }
+        }
+    }
+
+    fn answered(&mut self, since: Instant, call: CallKind, set: u64, reply: &Reply) {
+        if call == CallKind::Poll
+            && reply.status == 200
+            && let Body::Raw(body) = &reply.body
+        {
+            let text = body.0.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body.0);
+            self.message = Message::parse(text).ok();
+        }
+        if set != 0 {
+            self.sets.entry(set).or_default().answered(since, call, reply, self.message.as_ref());
+        }
+    }
+
+    fn asked(&mut self, call: CallKind, set: u64, request: &Request) {
+        if set == 0 {
+            return;
+        }
+        let seen = self.sets.entry(set).or_default();
+        match call {
+            CallKind::Poll => {
+                let header = request.headers.iter().find(|header| header.name == HeaderName::MaxCapacity);
+                seen.capacity = header.and_then(|header| header.value.parse().ok()).unwrap_or(0);
+            }
+            CallKind::CreateSession | CallKind::DeleteSession => seen.session = None,
+            CallKind::Installation
+            | CallKind::AccessToken
+            | CallKind::RegistrationToken
+            | CallKind::AdminConnection
+            | CallKind::RunnerGroup
+            | CallKind::ScaleSets
+            | CallKind::ScaleSetByName
+            | CallKind::ScaleSet
+            | CallKind::CreateScaleSet
+            | CallKind::UpdateScaleSet
+            | CallKind::DeleteScaleSet
+            | CallKind::RefreshSession
+            | CallKind::Acknowledge
+            | CallKind::Acquire
+            | CallKind::AcquirableJobs
+            | CallKind::JitConfig => {}
+        }
+    }
+
+    fn asked_aws(&mut self, at: Instant, call: &AwsCall) -> Asked {
+        match call {
+            AwsCall::DescribeGroups { query, .. } => {
+                Asked::Describe { listing: matches!(query, GroupQuery::Tagged { .. }) }
+            }
+            AwsCall::SetDesiredCapacity { group, desired } => {
+                if let Some(seen) = self.groups.get_mut(group) {
+                    seen.writes(at, *desired);
+                }
+                Asked::Write { group: group.clone(), desired: *desired }
+            }
+        }
+    }
+
+    fn told(&mut self, group: &str, fact: &PoolFact) {
+        let Some(seen) = self.groups.get_mut(group) else { return };
+        if let PoolFact::ScaleSetReady { scale_set, .. } = fact {
+            seen.set = *scale_set;
+        }
+        if matches!(fact, PoolFact::SessionLost(_) | PoolFact::SessionClosed)
+            && let Some(set) = self.sets.get_mut(&seen.set)
+        {
+            set.session = None;
+        }
+    }
+}
+
+/// The scale set that a URL is about.
+pub(super) fn set_in(url: &str) -> Option<u64> {
+    const PLACES: [&str; 2] = ["/runnerscalesets/", "/queue/"];
+    let after = |place: &str| url.find(place).and_then(|at| url.get(at + place.len()..));
+    let rest = PLACES.iter().find_map(|place| after(place))?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    rest.get(..digits)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_set_is_read_from_the_url() {
+        let service = "https://pipelines.github.com/x/_apis/runtime/runnerscalesets";
+        assert_eq!(set_in(&format!("{service}/17/sessions/ab?api-version=6.0-preview")), Some(17));
+        assert_eq!(set_in("https://queue.github.com/_services/queue/4/messages/9?sessionId=a"), Some(4));
+        assert_eq!(set_in(&format!("{service}?name=17")), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! An Auto Scaling group, as seen on the wire.
+
+use poolkeeper_core::aws::{Group, LifecycleState, Tag};
+use poolkeeper_core::time::Instant;
+
+/// An Auto Scaling group, as seen on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupSeen {
+    /// When the newest describe was asked for.
+    pub asked: Instant,
+    /// `MinSize`.
+    pub min_size: u32,
+    /// `MaxSize`.
+    pub max_size: u32,
+    /// Instances that run or come up.
+    pub live: u32,
+    /// Of those, not yet in service.
+    pub pending: u32,
+    /// Of those in service, not protected from scale-in.
+    pub unprotected: u32,
+    /// Of those in service, not healthy.
+    pub unhealthy: u32,
+    /// What desired capacity may be: as described, and as written.
+    pub plausible: Vec<u32>,
+    /// The tags.
+    pub tags: Vec<Tag>,
+    /// The scale set that it was last tied to; 0 before.
+    pub set: u64,
+    /// The newest write, and when it was asked for.
+    last_write: Option<(Instant, u32)>,
+}
+
+/// The most values that are kept as plausible.
+const MOST_PLAUSIBLE: usize = 8;
+
+impl GroupSeen {
+    pub(super) fn new(asked: Instant, group: &Group) -> Self {
+        let mut seen = Self::default();
+        seen.described(asked, group);
+        seen
+    }
+
+    pub(super) fn described(&mut self, asked: Instant, group: &Group) {
+        if asked < self.asked {
+            return;
+        }
+        self.asked = asked;
+        (self.min_size, self.max_size) = (group.min_size, group.max_size);
+        (self.live, self.pending, self.unprotected, self.unhealthy) = (0, 0, 0, 0);
+        for instance in &group.instances {
+            match instance.state {
+                LifecycleState::Pending => {
+                    self.live += 1;
+                    self.pending += 1;
+                }
+                LifecycleState::InService => {
+                    self.live += 1;
+                    self.unprotected += u32::from(!instance.protected);
+                    self.unhealthy += u32::from(!instance.healthy);
+                }
+                LifecycleState::Terminating | LifecycleState::Other(_) => {}
+            }
+        }
+        if self.tags != group.tags {
+            self.tags.clone_from(&group.tags);
+        }
+        match self.last_write {
+            Some((at, _)) if asked < at => self.may_be(group.desired),
+            Some((_, written)) => {
+                self.plausible.clear();
+                self.plausible.push(group.desired);
+                // A describe may lag behind a write, so the write stays plausible until a describe agrees.
+                if written == group.desired {
+                    self.last_write = None;
+                } else {
+                    self.plausible.push(written);
+                }
+            }
+            None => {
+                self.plausible.clear();
+                self.plausible.push(group.desired);
+            }
+        }
+    }
+
+    pub(super) fn writes(&mut self, at: Instant, desired: u32) {
+        self.last_write = Some((at, desired));
+        self.may_be(desired);
+    }
+
+    pub(super) fn wrote(&mut self, desired: u32, accepted: bool) {
+        if accepted {
+            self.plausible.clear();
+        }
+        self.may_be(desired);
+    }
+
+    fn may_be(&mut self, desired: u32) {
+        if self.plausible.len() == MOST_PLAUSIBLE {
+            self.plausible.remove(0);
+        }
+        self.plausible.push(desired);
+    }
+}

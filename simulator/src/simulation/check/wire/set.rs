@@ -1,0 +1,97 @@
+//! A scale set, as seen on the wire.
+
+use poolkeeper_core::github::message::{JobMessageKind, Message, Statistics};
+use poolkeeper_core::github::reply::{Body, Reply};
+use poolkeeper_core::github::request::CallKind;
+use poolkeeper_core::seal::Sealed;
+use poolkeeper_core::time::Instant;
+use serde::Deserialize;
+
+/// A scale set, as seen on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetSeen {
+    /// The session that was opened and not given up since.
+    pub session: Option<String>,
+    /// What GitHub last said in a session or a message.
+    pub told: Option<Statistics>,
+    /// What GitHub last said of the set itself, if that is newer.
+    pub read: Option<Statistics>,
+    /// What the last poll said there can be.
+    pub capacity: u32,
+    /// How many jobs were acquired since the last counts.
+    pub acquired: u32,
+    /// The newest message.
+    pub message: u64,
+    /// How often in a row GitHub said that there is no such set, and since when.
+    pub missing: Option<(u32, Instant)>,
+    /// The newest moment at which GitHub said so.
+    pub missing_at: Instant,
+}
+
+impl SetSeen {
+    /// The least number of assigned jobs that can be believed.
+    #[must_use]
+    pub fn least_assigned(&self) -> Option<u32> {
+        let counts = [self.told, self.read];
+        counts.into_iter().flatten().map(|statistics| statistics.assigned).min()
+    }
+
+    pub(super) fn answered(&mut self, since: Instant, call: CallKind, reply: &Reply, message: Option<&Message>) {
+        if is_set_missing(reply) {
+            let (times, first) = self.missing.unwrap_or((0, since));
+            self.missing = Some((times + 1, first));
+            self.missing_at = since;
+        }
+        if !(200..300).contains(&reply.status) {
+            return;
+        }
+        match (call, &reply.body) {
+            (CallKind::CreateSession, Body::Sealed(Sealed::Session { session_id, statistics, .. })) => {
+                *self = Self { session: Some(session_id.clone()), told: *statistics, ..Self::default() };
+            }
+            (CallKind::ScaleSet, Body::Raw(body)) => {
+                #[derive(Deserialize)]
+                struct Set {
+                    statistics: Option<Statistics>,
+                }
+                if let Ok(Set { statistics }) = serde_json::from_slice(&body.0) {
+                    self.read = statistics.or(self.read);
+                    self.missing = None;
+                }
+            }
+            (CallKind::Acquire, Body::Raw(body)) => {
+                #[derive(Deserialize)]
+                struct Acquired {
+                    value: Vec<u64>,
+                }
+                let got = serde_json::from_slice::<Acquired>(&body.0).map_or(0, |acquired| acquired.value.len());
+                self.acquired = self.acquired.saturating_add(u32::try_from(got).unwrap_or(u32::MAX));
+            }
+            (_, Body::Raw(_) | Body::Sealed(_)) => {}
+        }
+        if let Some(message) = message.filter(|message| message.id > self.message) {
+            self.message = message.id;
+            self.heard(message);
+        }
+    }
+
+    fn heard(&mut self, message: &Message) {
+        let Some(statistics) = message.statistics else { return };
+        self.acquired = 0;
+        let assigned = message.jobs.iter().any(|job| job.kind == JobMessageKind::Assigned);
+        // All zero beside assigned jobs tells nothing: actions/actions-runner-controller#3204.
+        if statistics != Statistics::default() || !assigned {
+            self.told = Some(statistics);
+            self.read = None;
+        }
+    }
+}
+
+fn is_set_missing(reply: &Reply) -> bool {
+    const NAME: &[u8] = b"RunnerScaleSetNotFoundException";
+    match &reply.body {
+        Body::Raw(body) => reply.status >= 400 && body.0.windows(NAME.len()).any(|window| window == NAME),
+        Body::Sealed(Sealed::Error { type_name, .. }) => type_name.as_bytes().windows(NAME.len()).any(|w| w == NAME),
+        Body::Sealed(_) => false,
+    }
+}
