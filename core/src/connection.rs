@@ -6,7 +6,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,9 @@ use crate::github::answer::{Answer, RunnerGroup};
 use crate::github::call::{Call, Target};
 use crate::github::error::{CallError, CallErrorKind};
 use crate::github::reply::{Reply, TransportError};
-use crate::github::request::{Auth, CallKind, Header, HeaderName, Request, RequestId, Slot};
+use crate::github::request::{Auth, CallKind, DIGITS, Header, HeaderName, Request, RequestId, Slot, push_number};
 use crate::github::scope::{Scope, ScopeError, ServerUrl};
+use crate::limiter::LimitsId;
 use crate::notice::{ConnectionFact, PoolId};
 use crate::time::{Duration, Instant};
 
@@ -112,12 +113,14 @@ pub enum ConnectionEffect {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
     name: String,
+    /// The limits it shares with all connections of its name.
+    pub(crate) limits: LimitsId,
     scope: Scope,
     user_agent: UserAgent,
     tokens: TokenChain,
     urgent: VecDeque<Waiting>,
     waiting: VecDeque<Waiting>,
-    in_flight: BTreeMap<RequestId, Flight>,
+    in_flight: BTreeMap<RequestId, Box<Flight>>,
     by_deadline: BTreeSet<(Instant, RequestId)>,
     polls: Polls,
     runner_groups: BTreeMap<String, (RunnerGroup, Instant)>,
@@ -176,6 +179,7 @@ impl Connection {
         let server = ServerUrl::parse(&config.url, config.force_ghes)?;
         Ok(Self {
             name: name.into(),
+            limits: LimitsId::default(),
             tokens: TokenChain::new(server, &scope, config.credential),
             scope,
             user_agent: UserAgent::new(build),
@@ -425,8 +429,8 @@ impl Connection {
     fn send(&mut self, cx: &mut Context<'_>, waiting: Waiting, effects: &mut Vec<ConnectionEffect>) {
         let draft = waiting.call.draft();
         let admin = self.tokens.admin(cx.now);
-        let url = match (&draft.target, admin) {
-            (Target::Queue(url), _) => url.clone(),
+        let url = match (draft.target, admin) {
+            (Target::Queue(url), _) => url,
             (Target::Service(path), Some(admin)) => {
                 format!("{}/{path}", admin.url.trim_end_matches('/'))
             }
@@ -490,7 +494,7 @@ impl Connection {
         {
             self.polls.0.insert(waiting.caller, id);
         }
-        self.in_flight.insert(id, Flight { purpose, admin, deadline });
+        self.in_flight.insert(id, Box::new(Flight { purpose, admin, deadline }));
         effects.push(ConnectionEffect::Request { id, call, request });
     }
 
@@ -535,10 +539,9 @@ impl UserAgent {
     }
 
     fn header(&self, scale_set: u64) -> Header {
-        let id = scale_set.to_string();
-        let mut value = String::with_capacity(self.before.len() + id.len() + self.after.len());
+        let mut value = String::with_capacity(self.before.len() + DIGITS + self.after.len());
         value.push_str(&self.before);
-        value.push_str(&id);
+        push_number(&mut value, scale_set);
         value.push_str(&self.after);
         Header { name: HeaderName::UserAgent, value: value.into() }
     }

@@ -20,7 +20,16 @@ impl RequestIds {
     }
 }
 
-/// What a machine may use during a step: the time, random numbers, fresh ids, and the rate of the API it calls.
+/// What a machine that makes no requests of its own may use during a step.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// The monotonic clock.
+    pub now: Instant,
+    /// Random numbers, for jitter.
+    pub rng: &'a mut Rng,
+}
+
+/// What a machine that makes requests may use during a step: the time, random numbers, fresh ids, and the rate of the API it calls.
 #[derive(Debug)]
 pub struct Context<'a> {
     /// The monotonic clock.

@@ -1,6 +1,9 @@
 //! How many calls one API may get from us: in flight, and by the second. The rate is halved when the peer says that
 //! it is too much, and raised slowly while it does not.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 
 use crate::time::{Duration, Instant};
@@ -128,6 +131,34 @@ impl Limiter {
             self.tokens_milli = (self.tokens_milli + earned).min(u64::from(self.limits.burst) * MILLI);
             self.filled_at = now;
         }
+    }
+}
+
+/// The limiters that connections of one name share, each found by its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SharedLimits(Vec<(String, Limiter)>);
+
+/// A place in [`SharedLimits`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct LimitsId(usize);
+
+impl SharedLimits {
+    /// The place of a name's limiter, which is made when it is first asked for.
+    pub(crate) fn of(&mut self, name: &str) -> LimitsId {
+        let place = self.0.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            self.0.push((name.into(), Limiter::new(GITHUB)));
+            self.0.len() - 1
+        });
+        LimitsId(place)
+    }
+
+    pub(crate) fn get(&self, LimitsId(place): LimitsId) -> Option<&Limiter> {
+        self.0.get(place).map(|(_, limiter)| limiter)
+    }
+
+    pub(crate) fn get_mut(&mut self, LimitsId(place): LimitsId) -> Option<&mut Limiter> {
+        self.0.get_mut(place).map(|(_, limiter)| limiter)
     }
 }
 

@@ -3,7 +3,6 @@
 //! Each step *absorbs* its event into what is observed, then *settles*: every pool that the event touched compares
 //! what is observed with what is wanted, and only then are calls made.
 
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,7 +14,7 @@ use crate::connection::{Connection, ConnectionEffect};
 use crate::context::RequestIds;
 use crate::event::{Effect, Event, ExitReason, Memory};
 use crate::github::request::RequestId;
-use crate::limiter::{self, Limiter};
+use crate::limiter::SharedLimits;
 use crate::notice::{Notice, PoolId};
 use crate::pool::{Pool, PoolEffect};
 use crate::rng::Rng;
@@ -27,15 +26,21 @@ mod capacity;
 mod claims;
 mod discovery;
 mod grounds;
+mod pools;
 mod routing;
+mod touched;
 
 use capacity::AwsCalls;
 use discovery::Discovery;
+use pools::Pools;
+use touched::Touched;
 
 /// How long the daemon may take to close its sessions.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
-/// Every so many steps all invariants are checked, not only those of what the step touched.
-const CHECK_ALL_EVERY: u64 = 1000;
+/// Each step checks what it touched; beside that, once in so many steps, the next of all pools has its turn.
+const CHECK_ONE_EVERY: u64 = 16;
+/// Ids count up and are never used again: this many pools may come and go in one life of a daemon.
+pub(crate) const MOST_IDS: u32 = 1 << 24;
 
 /// The state machine of a whole daemon.
 ///
@@ -52,7 +57,7 @@ pub struct Machine {
     stopping: Option<Stopping>,
     exited: bool,
     memory: BTreeMap<String, String>,
-    github_limits: BTreeMap<String, Limiter>,
+    github_limits: SharedLimits,
     connections: BTreeMap<ConnectionId, Connection>,
     connection_ids: BTreeMap<String, ConnectionId>,
     next_connection: u32,
@@ -61,16 +66,19 @@ pub struct Machine {
     routes: BTreeMap<RequestId, ConnectionId>,
     aws: AwsCalls,
     discovery: Discovery,
-    pools: BTreeMap<PoolId, Box<Pool>>,
+    pools: Pools,
+    /// The pool whose turn it is to be checked.
+    check_next: PoolId,
     next_pool: u32,
     by_arn: BTreeMap<String, PoolId>,
-    by_name: BTreeMap<String, PoolId>,
+    /// By a hash of the group's name: a short cut, which may be wrong.
+    by_name: BTreeMap<u64, PoolId>,
     by_set: BTreeMap<String, PoolId>,
     desired_by_org: BTreeMap<String, u32>,
     moving: BTreeSet<PoolId>,
     timers: Timers,
     #[serde(skip)]
-    touched: BTreeSet<PoolId>,
+    touched: Touched,
     #[serde(skip)]
     scratch: Scratch,
 }
@@ -93,7 +101,7 @@ impl PartialEq for Scratch {
 /// Names a connection and scope for as long as the daemon lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ConnectionId(u32);
+pub struct ConnectionId(pub(crate) u32);
 
 /// Which timer wants the next [`Event::Tick`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -133,7 +141,7 @@ impl Machine {
             stopping: None,
             exited: false,
             memory: BTreeMap::new(),
-            github_limits: BTreeMap::new(),
+            github_limits: SharedLimits::default(),
             connections: BTreeMap::new(),
             connection_ids: BTreeMap::new(),
             next_connection: 0,
@@ -142,7 +150,8 @@ impl Machine {
             routes: BTreeMap::new(),
             aws: AwsCalls::new(),
             discovery: Discovery::default(),
-            pools: BTreeMap::new(),
+            pools: Pools::default(),
+            check_next: PoolId(0),
             next_pool: 0,
             by_arn: BTreeMap::new(),
             by_name: BTreeMap::new(),
@@ -150,7 +159,7 @@ impl Machine {
             desired_by_org: BTreeMap::new(),
             moving: BTreeSet::new(),
             timers: Timers::default(),
-            touched: BTreeSet::new(),
+            touched: Touched::default(),
             scratch: Scratch::default(),
         }
     }
@@ -170,9 +179,7 @@ impl Machine {
         self.absorb(event, effects);
         self.settle(effects);
         self.steps += 1;
-        if self.steps.is_multiple_of(CHECK_ALL_EVERY) {
-            self.check();
-        }
+        self.check_in_turn();
     }
 
     /// When the next [`Event::Tick`] is wanted, and which timer wants it.
@@ -184,7 +191,7 @@ impl Machine {
     /// One pool.
     #[must_use]
     pub fn pool(&self, id: PoolId) -> Option<PoolView> {
-        self.pools.get(&id).map(|pool| pool.view(self.now))
+        self.pools.get(id).map(|pool| pool.view(self.now))
     }
 
     /// The pools that the last step touched, in the order in which it settled them; one may stand here twice, and one
@@ -200,7 +207,7 @@ impl Machine {
     #[must_use]
     pub fn pools(&self, after: Option<PoolId>, n: usize) -> Vec<PoolView> {
         let first = after.map_or(0, |PoolId(id)| id.saturating_add(1));
-        self.pools.range(PoolId(first)..).take(n).map(|(_, pool)| pool.view(self.now)).collect()
+        self.pools.from(PoolId(first)).take(n).map(|pool| pool.view(self.now)).collect()
     }
 
     /// The whole at a glance.
@@ -232,15 +239,34 @@ impl Machine {
     /// When one does not hold: that is a bug of this crate.
     pub fn check(&self) {
         for pool in self.pools.values() {
-            pool.check();
-            if let Some(spec) = &pool.spec {
-                assert_eq!(self.by_set.get(&spec.set), Some(&pool.id), "a set has one pool: {}", pool.group.name);
-            }
-            assert_eq!(self.by_arn.get(&pool.group.arn), Some(&pool.id), "a group has one pool: {}", pool.group.name);
+            self.check_pool(pool);
         }
         for connection in self.connections.values() {
             connection.check();
         }
+        self.check_indexes();
+    }
+
+    fn check_in_turn(&mut self) {
+        self.check_indexes();
+        if !self.steps.is_multiple_of(CHECK_ONE_EVERY) {
+            return;
+        }
+        if let Some(pool) = self.pools.get(self.check_next) {
+            self.check_pool(pool);
+        }
+        self.check_next = self.pools.next_place(self.check_next);
+    }
+
+    fn check_pool(&self, pool: &Pool) {
+        pool.check();
+        if let Some(spec) = &pool.spec {
+            assert_eq!(self.by_set.get(&spec.set), Some(&pool.id), "a set has one pool: {}", pool.group.name);
+        }
+        assert_eq!(self.by_arn.get(&pool.group.arn), Some(&pool.id), "a group has one pool: {}", pool.group.name);
+    }
+
+    fn check_indexes(&self) {
         assert_eq!(self.pools.len(), self.by_arn.len(), "each pool has one group");
         assert!(self.by_set.len() <= self.pools.len(), "each set that is taken is some pool's");
     }
@@ -288,7 +314,7 @@ impl Machine {
         }
         effects.push(Effect::Note(Notice::Stopping));
         let deadline = self.now + STOP_DEADLINE;
-        self.stopping = Some(Stopping { deadline, open: self.pools.keys().copied().collect() });
+        self.stopping = Some(Stopping { deadline, open: self.pools.values().map(|pool| pool.id).collect() });
         self.timers.set(TimerKind::Stop, Some(deadline));
         self.timers.set(TimerKind::Listing, None);
         self.timers.set(TimerKind::Motion, None);
@@ -325,7 +351,7 @@ impl Machine {
         self.rebind(id, effects);
         self.share_wall(id);
         self.reconcile(id, effects);
-        let Some(pool) = self.pools.get(&id) else { return };
+        let Some(pool) = self.pools.get(id) else { return };
         pool.check();
         if pool.is_closed() {
             if let Some(stopping) = &mut self.stopping {
@@ -340,12 +366,5 @@ impl Machine {
         self.timers.set(TimerKind::Pool(id), timeout);
         self.set_moving(id, moving);
         self.want_write(id);
-    }
-
-    fn limiter<'a>(limits: &'a mut BTreeMap<String, Limiter>, name: &str) -> &'a mut Limiter {
-        if !limits.contains_key(name) {
-            limits.insert(name.into(), Limiter::new(limiter::GITHUB));
-        }
-        limits.get_mut(name).unwrap_or_else(|| unreachable!("it was inserted just now"))
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::aws::{AwsError, Group, Instance, LifecycleState};
 use crate::config::Config;
 use crate::connection::Caller;
-use crate::context::Context;
+use crate::context::Turn;
 use crate::github::answer::Answer;
 use crate::github::call::Call;
 use crate::github::error::{CallError, CallErrorKind};
@@ -68,6 +68,8 @@ pub(crate) struct Pool {
     pub(crate) connection: Option<ConnectionId>,
     /// Its share in the organization's sum.
     pub(crate) counted: u32,
+    /// Whether it stands in the machine's list of groups in motion.
+    pub(crate) is_moving: bool,
     /// What it is to become once its group is empty and its session closed.
     pub(crate) retag: Option<PoolSpec>,
     session: Session,
@@ -116,6 +118,7 @@ impl Pool {
             room: u32::MAX,
             connection: None,
             counted: 0,
+            is_moving: false,
             retag: None,
             session: Session::new(owner),
             scale_set: ScaleSetKeeper::new(),
@@ -154,12 +157,12 @@ impl Pool {
         self.session.is_closed() && (self.stopping || !self.gone || !self.deletes_set() || self.scale_set.is_deleted())
     }
 
-    /// Takes in a describe; `asked_at` is when it was asked for.
+    /// Takes in a describe, without a group when it shows what the last one did; `asked_at` is when it was asked for.
     pub(crate) fn described(
         &mut self,
         now: Instant,
         asked_at: Instant,
-        group: Group,
+        shown: Option<Group>,
         config: &Config,
         must_resolve: bool,
         effects: &mut Vec<PoolEffect>,
@@ -167,15 +170,18 @@ impl Pool {
         if self.scaler.described_at().is_some_and(|at| asked_at < at) {
             return Claim::Unchanged;
         }
-        let same_wishes = same_wishes(&self.group, &group) && self.scaler.described_at().is_some();
-        let member_left = !self.group.instances.is_empty() && member_left(&self.group, &group);
+        let group = shown.as_ref().unwrap_or(&self.group);
+        let same_wishes = (shown.is_none() || same_wishes(&self.group, group)) && self.scaler.described_at().is_some();
+        let member_left = shown.is_some() && member_left(&self.group, group);
         let boot_deadline = self.spec.as_ref().map_or(config.pool.boot_deadline, |spec| spec.boot_deadline);
         let trust = config.defences.trust_own_writes;
-        let changed = self.scaler.described(now, asked_at, &group, member_left, trust, boot_deadline);
+        let changed = self.scaler.described(now, asked_at, group, member_left, trust, boot_deadline);
         if let Some(Changed { from, to }) = changed.filter(|_| self.spec.is_some()) {
             effects.push(PoolEffect::Note(PoolFact::DesiredChanged { from, to }));
         }
-        self.group = group;
+        if let Some(group) = shown {
+            self.group = group;
+        }
         if same_wishes && !must_resolve {
             return Claim::Unchanged;
         }
@@ -246,7 +252,7 @@ impl Pool {
     /// A call of the session, or about the scale set, ended.
     pub(crate) fn called(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Turn<'_>,
         caller: Caller,
         result: Result<Answer, CallError>,
         config: &Config,
@@ -271,7 +277,7 @@ impl Pool {
 
     fn session_event(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Turn<'_>,
         event: SessionEvent,
         config: &Config,
         effects: &mut Vec<PoolEffect>,
@@ -361,7 +367,7 @@ impl Pool {
     /// Compares what is observed with what is wanted, and asks GitHub for what is missing.
     pub(crate) fn reconcile(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Turn<'_>,
         left: Option<String>,
         config: &Config,
         effects: &mut Vec<PoolEffect>,

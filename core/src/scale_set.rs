@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
-use crate::context::Context;
+use crate::context::Turn;
 use crate::github::answer::{Answer, Label, RunnerSetting, ScaleSet};
 use crate::github::call::{Call, NewScaleSet, already_gone};
 use crate::github::error::{CallError, CallErrorKind, misbehaved};
@@ -152,7 +152,7 @@ impl ScaleSetKeeper {
 
     pub(crate) fn answered(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Turn<'_>,
         spec: &PoolSpec,
         result: Result<Answer, CallError>,
     ) -> Learned {
@@ -233,7 +233,7 @@ impl ScaleSetKeeper {
         Ok(())
     }
 
-    fn failed(&mut self, cx: &mut Context<'_>, call: CallKind, error: CallError, learned: &mut Learned) {
+    fn failed(&mut self, cx: &mut Turn<'_>, call: CallKind, error: CallError, learned: &mut Learned) {
         match (self.step, call) {
             (Step::Create, CallKind::CreateScaleSet) => self.step = Step::Find,
             (Step::Find | Step::Create, _) if error.kind == CallErrorKind::NotFound => {

@@ -30,7 +30,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
-use crate::context::Context;
+use crate::context::Turn;
 use crate::github::answer::{Answer, OpenedSession};
 use crate::github::call::{Call, already_gone};
 use crate::github::error::{CallError, CallErrorKind, misbehaved};
@@ -228,7 +228,7 @@ impl Session {
     }
 
     /// Takes one event and appends its effects.
-    pub fn handle(&mut self, cx: &mut Context<'_>, event: SessionEvent, effects: &mut Vec<SessionEffect>) {
+    pub fn handle(&mut self, cx: &mut Turn<'_>, event: SessionEvent, effects: &mut Vec<SessionEffect>) {
         match event {
             SessionEvent::Open { scale_set, left } => self.open(scale_set, left, effects),
             SessionEvent::Close => self.close(effects),
@@ -288,7 +288,7 @@ impl Session {
         }
     }
 
-    fn called(&mut self, cx: &mut Context<'_>, result: Result<Answer, CallError>, effects: &mut Vec<SessionEffect>) {
+    fn called(&mut self, cx: &mut Turn<'_>, result: Result<Answer, CallError>, effects: &mut Vec<SessionEffect>) {
         match core::mem::replace(&mut self.state, State::Closed) {
             State::Deleting => self.deleted(result, effects),
             State::Creating => self.created(cx, result, effects),
@@ -330,7 +330,7 @@ impl Session {
         }
     }
 
-    fn created(&mut self, cx: &mut Context<'_>, result: Result<Answer, CallError>, effects: &mut Vec<SessionEffect>) {
+    fn created(&mut self, cx: &mut Turn<'_>, result: Result<Answer, CallError>, effects: &mut Vec<SessionEffect>) {
         match result {
             Ok(Answer::Session(session)) if session.queue.url.is_empty() => {
                 effects.push(SessionEffect::Drop(session.queue.token));
@@ -354,7 +354,7 @@ impl Session {
         self.resume(now, open, effects);
     }
 
-    fn create_failed(&mut self, cx: &mut Context<'_>, error: CallError, effects: &mut Vec<SessionEffect>) {
+    fn create_failed(&mut self, cx: &mut Turn<'_>, error: CallError, effects: &mut Vec<SessionEffect>) {
         if self.closing {
             return self.delete(effects);
         }
@@ -415,7 +415,7 @@ impl Session {
 
     fn answered(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Turn<'_>,
         mut open: Open,
         result: Result<Answer, CallError>,
         effects: &mut Vec<SessionEffect>,
@@ -432,13 +432,7 @@ impl Session {
         }
     }
 
-    fn call_failed(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut open: Open,
-        error: CallError,
-        effects: &mut Vec<SessionEffect>,
-    ) {
+    fn call_failed(&mut self, cx: &mut Turn<'_>, mut open: Open, error: CallError, effects: &mut Vec<SessionEffect>) {
         let stage = open.stage;
         match open.failed(cx.now, &error) {
             Verdict::GoOn => {
@@ -466,7 +460,7 @@ impl Session {
 
     fn absorb(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Turn<'_>,
         open: &mut Open,
         answer: Answer,
         effects: &mut Vec<SessionEffect>,
@@ -518,7 +512,7 @@ impl Session {
     }
 
     /// A session that did not last is not asked for again at once: a broken peer must not make us spin.
-    fn lost(&mut self, cx: &mut Context<'_>, open: &Open, error: CallError, effects: &mut Vec<SessionEffect>) {
+    fn lost(&mut self, cx: &mut Turn<'_>, open: &Open, error: CallError, effects: &mut Vec<SessionEffect>) {
         let missing = error.kind == CallErrorKind::ScaleSetNotFound;
         effects.push(SessionEffect::Lost(error));
         if self.closing {
@@ -553,7 +547,7 @@ impl Session {
         }
     }
 
-    fn closed(&mut self, cx: &mut Context<'_>, result: Result<Answer, CallError>, effects: &mut Vec<SessionEffect>) {
+    fn closed(&mut self, cx: &mut Turn<'_>, result: Result<Answer, CallError>, effects: &mut Vec<SessionEffect>) {
         match result {
             Err(error) if !already_gone(&error) && self.backoff.failures() < TRIES => {
                 let retry_in = self.backoff.fail(cx.rng, error.retry_after);

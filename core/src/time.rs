@@ -129,7 +129,9 @@ pub fn unix_s_from_rfc3339(text: &str) -> Option<u64> {
 /// Milliseconds since 1970 of an RFC 3339 timestamp; `None` when it does not parse or stands for "unset" (year 1).
 #[must_use]
 pub fn unix_ms_from_rfc3339(text: &str) -> Option<u64> {
-    u64::try_from(OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000).ok()
+    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let seconds = u64::try_from(moment.unix_timestamp()).ok()?;
+    seconds.checked_mul(1000)?.checked_add(u64::from(moment.millisecond()))
 }
 
 /// Seconds since 1970 of an HTTP `Date` header; `None` when it does not parse.

@@ -11,7 +11,7 @@ use crate::github::answer::{Answer, Label, List, OpenedSession, Queue, RunnerGro
 use crate::github::error::{CallError, CallErrorKind, misbehaved};
 use crate::github::message::{Message, id, place};
 use crate::github::reply::{Body, Reply};
-use crate::github::request::{CallKind, Header, HeaderName, Method, Slot};
+use crate::github::request::{CallKind, DIGITS, Header, HeaderName, Method, Slot, push_number};
 use crate::github::scope::encode;
 use crate::seal::Sealed;
 use crate::time::Duration;
@@ -289,11 +289,13 @@ impl Draft {
     }
 
     fn poll(queue: &Queue, last_message: u64, max_capacity: u32) -> Self {
-        let mut url = queue.url.clone();
+        const LAST_MESSAGE: &str = "lastMessageId=";
+        let mut url = String::with_capacity(queue.url.len() + 1 + LAST_MESSAGE.len() + DIGITS);
+        url.push_str(&queue.url);
         if last_message > 0 {
             url.push(if url.contains('?') { '&' } else { '?' });
-            url.push_str("lastMessageId=");
-            url.push_str(&last_message.to_string());
+            url.push_str(LAST_MESSAGE);
+            push_number(&mut url, last_message);
         }
         let mut headers = Vec::with_capacity(3);
         headers.push(Header { name: HeaderName::Accept, value: Cow::Borrowed(QUEUE_ACCEPT) });
@@ -314,7 +316,10 @@ impl Draft {
             Some((path, query)) => (path, Some(query)),
             None => (queue.url.as_str(), None),
         };
-        let mut url = format!("{}/{message}", path.trim_end_matches('/'));
+        let mut url = String::with_capacity(queue.url.len() + 1 + DIGITS);
+        url.push_str(path.trim_end_matches('/'));
+        url.push('/');
+        push_number(&mut url, message);
         if let Some(query) = query {
             url.push('?');
             url.push_str(query);

@@ -238,7 +238,7 @@ impl WireJob<'_> {
             job: Job {
                 request_id: self.runner_request_id,
                 job_id: self.job_id.into_owned(),
-                repository: alloc::format!("{}/{}", self.owner_name, self.repository_name),
+                repository: [&*self.owner_name, "/", &*self.repository_name].concat(),
                 display_name: self.job_display_name.into_owned(),
                 workflow_run_id: self.workflow_run_id,
                 event_name: self.event_name.into_owned(),

@@ -70,6 +70,15 @@ impl Method {
     }
 }
 
+/// The most digits of a number in a URL or header.
+pub(crate) const DIGITS: usize = 20;
+
+/// Appends a number without a string of its own.
+pub(crate) fn push_number(text: &mut String, number: u64) {
+    use fmt::Write as _;
+    write!(text, "{number}").unwrap_or_else(|_| unreachable!("a string takes all that is written to it"));
+}
+
 /// Which secret a request carries in its `Authorization` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Auth {

@@ -22,7 +22,7 @@ const BACKSTOP: Duration = Duration::from_secs(60);
 pub(super) enum Describe {
     /// A page of the listing of all groups.
     Listing { query: GroupQuery, next_token: Option<String> },
-    /// Groups in motion.
+    /// Groups in motion; once asked for, their names are the call's.
     Moving { names: Vec<String> },
 }
 
@@ -77,7 +77,7 @@ impl AwsCalls {
 impl Machine {
     /// Puts a pool in the queue of writers when it has something to write.
     pub(super) fn want_write(&mut self, id: PoolId) {
-        let due = self.stopping.is_none() && self.pools.get(&id).is_some_and(|pool| pool.decide(self.now).is_some());
+        let due = self.stopping.is_none() && self.pools.get(id).is_some_and(|pool| pool.decide(self.now).is_some());
         if due && self.aws.queued.insert(id) {
             self.aws.writes.push_back(id);
         }
@@ -105,7 +105,7 @@ impl Machine {
             self.aws.queued.remove(&id);
             self.share_wall(id);
             let stopping = self.stopping.is_some();
-            let Some(pool) = self.pools.get_mut(&id) else { continue };
+            let Some(pool) = self.pools.get_mut(id) else { continue };
             let Some(decision) = pool.decide(self.now).filter(|_| !stopping) else { continue };
             pool.writes(decision);
             let group = pool.group.name.clone();
@@ -121,11 +121,12 @@ impl Machine {
     }
 
     fn send_describe(&mut self, effects: &mut Vec<Effect>) -> bool {
-        let Some(describe) = self.aws.describes.pop_front() else { return false };
-        let call = match describe.clone() {
-            Describe::Listing { query, next_token } => AwsCall::DescribeGroups { query, next_token },
-            Describe::Moving { names } => AwsCall::DescribeGroups { query: GroupQuery::Named(names), next_token: None },
+        let Some(mut describe) = self.aws.describes.pop_front() else { return false };
+        let (query, next_token) = match &mut describe {
+            Describe::Listing { query, next_token } => (query.clone(), next_token.clone()),
+            Describe::Moving { names } => (GroupQuery::Named(core::mem::take(names)), None),
         };
+        let call = AwsCall::DescribeGroups { query, next_token };
         self.emit(Purpose::Describe(describe), call, effects);
         true
     }
@@ -170,7 +171,7 @@ impl Machine {
     }
 
     fn wrote(&mut self, id: PoolId, result: &Result<(), AwsError>, effects: &mut Vec<Effect>) {
-        let Some(pool) = self.pools.get_mut(&id) else { return };
+        let Some(pool) = self.pools.get_mut(id) else { return };
         if let Some(fact) = pool.wrote(self.now, result, &mut self.rng) {
             let group = pool.group.name.clone();
             effects.push(Effect::Note(Notice::Pool { pool: id, group, fact }));

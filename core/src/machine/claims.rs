@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::discovery::is_lost;
+use super::discovery::{hash, is_lost};
 use super::routing::session_key;
 use super::{Machine, TimerKind};
 use crate::config::Config;
@@ -20,7 +20,7 @@ impl Machine {
         match claim {
             Claim::Unchanged => {}
             Claim::Refused(fault) => {
-                if let Some(pool) = self.pools.get_mut(&id) {
+                if let Some(pool) = self.pools.get_mut(id) {
                     pool.retag = None;
                 }
                 self.refuse(id, fault, effects);
@@ -30,7 +30,7 @@ impl Machine {
     }
 
     fn want(&mut self, id: PoolId, spec: PoolSpec, effects: &mut Vec<Effect>) {
-        let Some(pool) = self.pools.get(&id) else { return };
+        let Some(pool) = self.pools.get(id) else { return };
         let bound = pool.key() == Some(&spec.key);
         if !bound && !pool.may_rebind() {
             return self.pool_effects(id, effects, |pool, out| pool.wait_for_retag(spec, out));
@@ -46,7 +46,7 @@ impl Machine {
         if !bound {
             self.leave_wall(id);
             self.unbind(id, effects);
-            let arn = self.pools.get(&id).map(|pool| pool.group.arn.clone());
+            let arn = self.pools.get(id).map(|pool| pool.group.arn.clone());
             self.by_set.insert(spec.set.clone(), id);
             self.remember(binding_key(&spec), arn, effects);
         }
@@ -55,7 +55,7 @@ impl Machine {
 
     /// The other group that a set belongs to: the one that is bound, or was when the daemon last lived.
     fn holder(&self, spec: &PoolSpec, arn: &str) -> Option<String> {
-        if let Some(pool) = self.by_set.get(&spec.set).and_then(|id| self.pools.get(id)) {
+        if let Some(pool) = self.by_set.get(&spec.set).and_then(|id| self.pools.get(*id)) {
             return Some(pool.group.name.clone());
         }
         let remembered = self.memory.get(&binding_key(spec)).filter(|bound| *bound != arn)?;
@@ -68,7 +68,7 @@ impl Machine {
     /// A listed group claims the set of one that has long been missing: that one was replaced.
     fn release_if_lost(&mut self, spec: &PoolSpec) {
         let now = self.now;
-        let holder = self.by_set.get(&spec.set).and_then(|id| self.pools.get_mut(id));
+        let holder = self.by_set.get(&spec.set).and_then(|id| self.pools.get_mut(*id));
         if let Some(pool) = holder.filter(|pool| is_lost(pool, now)) {
             pool.gone = true;
             self.touched.insert(pool.id);
@@ -90,7 +90,7 @@ impl Machine {
 
     /// A re-tag that waited takes effect.
     pub(super) fn rebind(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
-        let Some(pool) = self.pools.get(&id) else { return };
+        let Some(pool) = self.pools.get(id) else { return };
         if pool.may_rebind()
             && let Some(spec) = pool.retag.clone()
         {
@@ -99,7 +99,7 @@ impl Machine {
     }
 
     fn unbind(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
-        let Some(pool) = self.pools.get_mut(&id) else { return };
+        let Some(pool) = self.pools.get_mut(id) else { return };
         pool.connection = None;
         let Some(spec) = &pool.spec else { return };
         self.by_set.remove(&spec.set);
@@ -113,16 +113,17 @@ impl Machine {
         let notice = |group: &str, fact| Notice::Pool { pool: id, group: group.into(), fact };
         self.unbind(id, effects);
         self.leave_wall(id);
-        let Some(pool) = self.pools.remove(&id) else { return };
+        self.set_moving(id, false);
+        let Some(pool) = self.pools.remove(id) else { return };
         if let Some(spec) = &pool.spec {
             self.remember(session_key(spec), None, effects);
         }
         effects.push(Effect::Note(notice(&pool.group.name, PoolFact::Gone)));
         self.by_arn.remove(&pool.group.arn);
-        if self.by_name.get(&pool.group.name) == Some(&id) {
-            self.by_name.remove(&pool.group.name);
+        let name = hash(&pool.group.name);
+        if self.by_name.get(&name) == Some(&id) {
+            self.by_name.remove(&name);
         }
-        self.set_moving(id, false);
         self.timers.set(TimerKind::Pool(id), None);
         if let Some(stopping) = &mut self.stopping {
             stopping.open.remove(&id);
@@ -148,9 +149,9 @@ impl Machine {
         });
         effects.push(Effect::Note(Notice::Reconfigured));
         self.discovery.resolve_all();
-        let ids: Vec<_> = self.pools.keys().copied().collect();
+        let ids: Vec<_> = self.pools.values().map(|pool| pool.id).collect();
         for id in ids {
-            let Some(pool) = self.pools.get_mut(&id) else { continue };
+            let Some(pool) = self.pools.get_mut(id) else { continue };
             pool.connection = None;
             pool.resolved_in = self.discovery.generation();
             let claim = match resolve(&pool.group, &self.config) {
@@ -170,7 +171,7 @@ impl Machine {
 
     /// What the organization's wall leaves to a pool, now that the others desire what they do.
     pub(super) fn share_wall(&mut self, id: PoolId) {
-        let Some(pool) = self.pools.get_mut(&id) else { return };
+        let Some(pool) = self.pools.get_mut(id) else { return };
         let Some((max, org)) = pool.spec.as_ref().and_then(|spec| spec.max_runners.map(|max| (max, &spec.org))) else {
             pool.room = u32::MAX;
             return;
@@ -183,7 +184,7 @@ impl Machine {
     }
 
     fn leave_wall(&mut self, id: PoolId) {
-        let Some(pool) = self.pools.get_mut(&id) else { return };
+        let Some(pool) = self.pools.get_mut(id) else { return };
         if let Some(sum) = pool.spec.as_ref().and_then(|spec| self.desired_by_org.get_mut(&spec.org)) {
             *sum = sum.saturating_sub(pool.counted);
         }

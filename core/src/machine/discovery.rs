@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::capacity::Describe;
-use super::{Machine, TimerKind};
+use super::{MOST_IDS, Machine, TimerKind};
 use crate::aws::{AwsError, GROUPS_A_PAGE, Group, GroupQuery};
 use crate::backoff::Backoff;
 use crate::event::Effect;
@@ -100,25 +100,32 @@ impl Machine {
         if self.stopping.is_some() || self.discovery.moving_in_flight > 0 || self.moving.is_empty() {
             return;
         }
-        let names: Vec<_> =
-            self.moving.iter().filter_map(|id| self.pools.get(id)).map(|pool| pool.group.name.clone()).collect();
-        for names in names.chunks(GROUPS_A_PAGE) {
+        let mut moving = self.moving.iter().filter_map(|id| self.pools.get(*id));
+        loop {
+            let names: Vec<_> = moving.by_ref().take(GROUPS_A_PAGE).map(|pool| pool.group.name.clone()).collect();
+            if names.is_empty() {
+                break;
+            }
             self.discovery.moving_in_flight += 1;
-            self.aws.describe(Describe::Moving { names: names.to_vec() });
+            self.aws.describe(Describe::Moving { names });
         }
         self.discovery.moved_at = self.now;
     }
 
     /// Keeps the timer of the groups in motion.
     pub(super) fn set_moving(&mut self, id: PoolId, moving: bool) {
+        let Some(pool) = self.pools.get_mut(id).filter(|pool| pool.is_moving != moving) else { return };
+        pool.is_moving = moving;
         if moving {
+            if self.moving.is_empty() {
+                // What set the group in motion was just seen or written: a describe at once would show nothing newer.
+                self.discovery.moved_at = self.now;
+            }
             self.moving.insert(id);
         } else {
             self.moving.remove(&id);
         }
-        let due = self.discovery.moved_at + DESCRIBE_MOVING_EVERY;
-        let wanted = !self.moving.is_empty() && self.discovery.moving_in_flight == 0 && self.stopping.is_none();
-        self.timers.set(TimerKind::Motion, wanted.then(|| due.max(self.now)));
+        self.rearm_motion();
     }
 
     /// One page, or the end of a describe.
@@ -205,7 +212,7 @@ impl Machine {
     fn resolve_the_refused(&mut self, effects: &mut Vec<Effect>) {
         let refused: Vec<_> = self.pools.values().filter(|pool| pool.spec.is_none()).map(|pool| pool.id).collect();
         for id in refused {
-            let Some(pool) = self.pools.get(&id) else { continue };
+            let Some(pool) = self.pools.get(id) else { continue };
             if let Ok(spec) = crate::spec::resolve(&pool.group, &self.config) {
                 self.claim(id, crate::pool::Claim::Wants(spec), effects);
                 self.touched.insert(id);
@@ -254,23 +261,22 @@ impl Machine {
     fn observe(&mut self, group: Group, asked_at: Instant, listing: Option<u64>, effects: &mut Vec<Effect>) {
         let id = match self.pool_of(&group) {
             Some(id) => id,
-            None if listing.is_none() || self.pools.len() >= MOST_POOLS || self.stopping.is_some() => {
-                return;
-            }
+            None if listing.is_none() || !self.may_add_pool() => return,
             None => self.add_pool(group.clone()),
         };
         let generation = self.discovery.generation;
         let config = &self.config;
-        let Some(pool) = self.pools.get_mut(&id) else { return };
+        let Some(pool) = self.pools.get_mut(id) else { return };
         if let Some(listing) = listing {
             pool.listed_in = listing;
             pool.missed = 0;
         }
         let must_resolve = pool.resolved_in != generation || pool.retag.is_some();
         pool.resolved_in = generation;
-        let unchanged = !must_resolve && pool.group == group && pool.is_settled(self.now);
+        let same = pool.group == group;
+        let unchanged = same && !must_resolve && pool.is_settled(self.now);
         let mut out = Vec::new();
-        let claim = pool.described(self.now, asked_at, group, config, must_resolve, &mut out);
+        let claim = pool.described(self.now, asked_at, (!same).then_some(group), config, must_resolve, &mut out);
         for effect in out {
             self.carry_out_for_pool(id, effect, effects);
         }
@@ -280,23 +286,32 @@ impl Machine {
         }
     }
 
-    /// Names are short and ARNs begin alike: the name finds the pool, and the ARN proves it.
+    /// The hash of the name finds the pool, and the ARN proves it.
     fn pool_of(&self, group: &Group) -> Option<PoolId> {
-        let named = self.by_name.get(&group.name).and_then(|id| self.pools.get(id));
+        let named = self.by_name.get(&hash(&group.name)).and_then(|id| self.pools.get(*id));
         match named.filter(|pool| pool.group.arn == group.arn) {
             Some(pool) => Some(pool.id),
             None => self.by_arn.get(&group.arn).copied(),
         }
     }
 
+    fn may_add_pool(&self) -> bool {
+        self.stopping.is_none() && self.pools.len() < MOST_POOLS && self.next_pool + 1 < MOST_IDS
+    }
+
     fn add_pool(&mut self, group: Group) -> PoolId {
         self.next_pool += 1;
         let id = PoolId(self.next_pool);
         self.by_arn.insert(group.arn.clone(), id);
-        self.by_name.insert(group.name.clone(), id);
+        self.by_name.insert(hash(&group.name), id);
         self.pools.insert(id, Box::new(Pool::new(id, group, &self.config.owner)));
         id
     }
+}
+
+/// FNV-1a.
+pub(super) fn hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Whether a group was missing for so long that it is gone.

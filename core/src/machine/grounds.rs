@@ -9,7 +9,7 @@ impl Machine {
     /// What a pool's capacity hangs on, as it is after the last step.
     #[must_use]
     pub fn grounds(&self, id: PoolId) -> Option<Grounds> {
-        self.pools.get(&id).map(|pool| pool.grounds(self.now))
+        self.pools.get(id).map(|pool| pool.grounds(self.now))
     }
 
     /// The pool that waits for the end of a call; `None` for calls that serve several, and those that have ended.

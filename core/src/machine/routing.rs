@@ -7,7 +7,7 @@ use core::ops::Bound;
 
 use super::{ConnectionId, Machine, TimerKind};
 use crate::connection::{Caller, Connection, ConnectionEffect, ConnectionEvent};
-use crate::context::Context;
+use crate::context::{Context, Turn};
 use crate::event::Effect;
 use crate::github::error::{CallError, CallErrorKind};
 use crate::github::reply::{Reply, TransportError};
@@ -42,8 +42,8 @@ impl Machine {
     /// Lets starved connections use the room that others of the same credential left, each in its turn.
     pub(super) fn feed_hungry(&mut self, effects: &mut Vec<Effect>) {
         let has_room = |id: &&ConnectionId| {
-            let name = self.connections.get(id).map(Connection::name).unwrap_or_default();
-            self.github_limits.get(name).is_none_or(Limiter::has_room)
+            let limits = self.connections.get(id).map(|connection| connection.limits);
+            limits.and_then(|limits| self.github_limits.get(limits)).is_none_or(Limiter::has_room)
         };
         let later = self.hungry.range((Bound::Excluded(self.fed), Bound::Unbounded));
         let turn = later.chain(self.hungry.range(..=self.fed));
@@ -56,7 +56,7 @@ impl Machine {
 
     pub(super) fn connection_event(&mut self, id: ConnectionId, event: ConnectionEvent, effects: &mut Vec<Effect>) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let limiter = Self::limiter(&mut self.github_limits, connection.name());
+        let Some(limiter) = self.github_limits.get_mut(connection.limits) else { return };
         let mut cx = Context { now: self.now, rng: &mut self.rng, ids: &mut self.ids, limiter };
         let mut out = core::mem::take(&mut self.scratch.connection);
         connection.handle(&mut cx, event, &mut out);
@@ -103,7 +103,7 @@ impl Machine {
     }
 
     pub(super) fn reconcile(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
-        let left = match self.pools.get(&id).filter(|pool| pool.may_open()).and_then(|pool| pool.spec.as_ref()) {
+        let left = match self.pools.get(id).filter(|pool| pool.may_open()).and_then(|pool| pool.spec.as_ref()) {
             Some(spec) if self.config.defences.delete_remembered_sessions => {
                 self.memory.get(&session_key(spec)).cloned()
             }
@@ -117,14 +117,12 @@ impl Machine {
         &mut self,
         id: PoolId,
         effects: &mut Vec<Effect>,
-        step: impl FnOnce(&mut Pool, &mut Context<'_>, &crate::config::Config, &mut Vec<PoolEffect>),
+        step: impl FnOnce(&mut Pool, &mut Turn<'_>, &crate::config::Config, &mut Vec<PoolEffect>),
     ) {
-        let Some(pool) = self.pools.get_mut(&id) else { return };
-        let name = pool.key().map_or("", |key| key.connection.as_str());
-        let limiter = Self::limiter(&mut self.github_limits, name);
-        let mut cx = Context { now: self.now, rng: &mut self.rng, ids: &mut self.ids, limiter };
+        let Some(pool) = self.pools.get_mut(id) else { return };
+        let mut turn = Turn { now: self.now, rng: &mut self.rng };
         let mut out = core::mem::take(&mut self.scratch.pool);
-        step(pool, &mut cx, &self.config, &mut out);
+        step(pool, &mut turn, &self.config, &mut out);
         for effect in out.drain(..) {
             self.carry_out_for_pool(id, effect, effects);
         }
@@ -146,7 +144,7 @@ impl Machine {
                 }
             }
             PoolEffect::Remember(value) => {
-                if let Some(key) = self.pools.get(&id).and_then(|pool| pool.spec.as_ref()).map(session_key) {
+                if let Some(key) = self.pools.get(id).and_then(|pool| pool.spec.as_ref()).map(session_key) {
                     self.remember(key, value, effects);
                 }
             }
@@ -157,7 +155,7 @@ impl Machine {
                 self.pump_aws(effects);
             }
             PoolEffect::Note(fact) => {
-                let Some(pool) = self.pools.get(&id) else { return };
+                let Some(pool) = self.pools.get(id) else { return };
                 effects.push(Effect::Note(Notice::Pool { pool: id, group: pool.group.name.clone(), fact }));
             }
         }
@@ -183,7 +181,7 @@ impl Machine {
 
     /// The connection a pool's calls go through; made when the first pool of its scope needs it.
     fn connection_of(&mut self, id: PoolId) -> Option<ConnectionId> {
-        let pool = self.pools.get_mut(&id)?;
+        let pool = self.pools.get_mut(id)?;
         if pool.connection.is_some() {
             return pool.connection;
         }
@@ -194,7 +192,8 @@ impl Machine {
             None => {
                 let settings = self.config.connections.get(&key.connection)?;
                 let scope = key.scope.clone();
-                let connection = Connection::new(&key.connection, settings, scope, &self.config.build).ok()?;
+                let mut connection = Connection::new(&key.connection, settings, scope, &self.config.build).ok()?;
+                connection.limits = self.github_limits.of(&key.connection);
                 self.next_connection += 1;
                 let connection_id = ConnectionId(self.next_connection);
                 self.connections.insert(connection_id, connection);

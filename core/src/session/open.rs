@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
-use crate::context::Context;
+use crate::context::Turn;
 use crate::github::answer::Queue;
 use crate::github::error::{CallError, CallErrorKind};
 use crate::github::message::{JobMessageKind, Message, Statistics};
@@ -176,7 +176,7 @@ impl Open {
         self.offers = available.map(|job| job.job.request_id).filter(|id| *id != 0).collect();
     }
 
-    pub(super) fn heard_nothing(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn heard_nothing(&mut self, cx: &mut Turn<'_>) {
         if cx.now.since(self.polling_since) < SHORTEST_QUIET_POLL {
             self.rest_until = cx.now + self.quiet.fail(cx.rng, None);
         } else {
@@ -184,7 +184,7 @@ impl Open {
         }
     }
 
-    pub(super) fn heard_again(&mut self, cx: &mut Context<'_>, message: u64) {
+    pub(super) fn heard_again(&mut self, cx: &mut Turn<'_>, message: u64) {
         self.in_hand = Some(message);
         self.rest_until = cx.now + self.quiet.fail(cx.rng, None);
     }

@@ -3,31 +3,27 @@
 use alloc::vec;
 
 use super::*;
-use crate::context::RequestIds;
 use crate::github::answer::Queue;
 use crate::github::message::{Job, JobMessage, JobMessageKind};
 use crate::github::request::RequestId;
-use crate::limiter::{GITHUB, Limiter};
 use crate::rng::Rng;
 
 struct Script {
     session: Session,
     now_ms: u64,
     rng: Rng,
-    ids: RequestIds,
-    limiter: Limiter,
 }
 
 impl Script {
     fn new() -> Self {
         let mut session = Session::new("host");
         session.set_capacity(5);
-        Self { session, now_ms: 1000, rng: Rng::new(3), ids: RequestIds::default(), limiter: Limiter::new(GITHUB) }
+        Self { session, now_ms: 1000, rng: Rng::new(3) }
     }
 
     fn handle(&mut self, event: SessionEvent) -> Vec<SessionEffect> {
         let now = Instant::from_millis(self.now_ms);
-        let mut cx = Context { now, rng: &mut self.rng, ids: &mut self.ids, limiter: &mut self.limiter };
+        let mut cx = Turn { now, rng: &mut self.rng };
         let mut effects = Vec::new();
         self.session.handle(&mut cx, event, &mut effects);
         effects

@@ -213,7 +213,7 @@ impl Life {
 
     fn handle(&mut self, event: SessionEvent) {
         let mut effects = Vec::new();
-        self.session.handle(&mut self.around.context(), event, &mut effects);
+        self.session.handle(&mut self.around.turn(), event, &mut effects);
         for effect in &effects {
             self.rules.effect(self.around.now, effect);
         }

@@ -1,6 +1,6 @@
 //! What the properties share: settings, spans of time, and errors of every kind.
 
-use poolkeeper_core::context::{Context, RequestIds};
+use poolkeeper_core::context::{Context, RequestIds, Turn};
 use poolkeeper_core::github::answer::Runner;
 use poolkeeper_core::github::error::{CallError, CallErrorKind};
 use poolkeeper_core::github::reply::{Body, Bytes, Reply, ReplyHeaders};
@@ -46,6 +46,10 @@ impl Surroundings {
 
     pub(crate) fn context(&mut self) -> Context<'_> {
         Context { now: self.now, rng: &mut self.rng, ids: &mut self.ids, limiter: &mut self.limiter }
+    }
+
+    pub(crate) fn turn(&mut self) -> Turn<'_> {
+        Turn { now: self.now, rng: &mut self.rng }
     }
 
     pub(crate) fn wait(&mut self, ms: u64) {
