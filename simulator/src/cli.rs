@@ -6,6 +6,7 @@ mod record;
 mod replay;
 mod report;
 mod serve;
+mod traffic;
 mod until;
 
 use std::fmt;
@@ -35,6 +36,9 @@ enum Command {
         after_help = "Examples:\n  poolkeeper-sim replay /var/lib/poolkeeper/journal\n  poolkeeper-sim replay --explain --pool acme-linux --from 2026-05-01T10:00:00Z /var/lib/poolkeeper/journal"
     )]
     Replay(replay::Options),
+    /// Run this version against what peers said in recordings, and judge what it does
+    #[command(after_help = "Example:\n  poolkeeper-sim traffic --faults 0..100 /var/lib/poolkeeper/journal")]
+    Traffic(traffic::Options),
     /// Make a recording one page for people: what every pool did, when and why
     #[command(after_help = "Example:\n  poolkeeper-sim report /var/lib/poolkeeper/journal -o report.html")]
     Report(report::Options),
@@ -71,6 +75,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Replay(options) => replay::run(&options, &mut io::stdout().lock()),
+        Command::Traffic(options) => traffic::run(&options, &mut io::stdout().lock()),
         Command::Report(options) => report::run(&options, &mut io::stdout().lock()),
         Command::Record(options) => record::run(&options, &mut io::stdout().lock()),
     };

@@ -11,5 +11,6 @@ pub mod runners;
 pub mod sample;
 pub mod sandbox;
 pub mod simulation;
+pub mod traffic;
 pub mod workload;
 pub mod world;
