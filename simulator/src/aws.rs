@@ -11,11 +11,12 @@ mod groups;
 pub mod query;
 mod throttle;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, Group, GroupQuery, Tag, WarmPool};
 use poolkeeper_core::rng::Rng;
 use poolkeeper_core::time::{Duration, Instant, Now};
+use serde::Serialize;
 
 use action::{Action, Describe, Filter, Outcome};
 use catalog::Catalog;
@@ -42,6 +43,8 @@ pub struct AwsConfig {
     pub lag: Duration,
     /// The account's rate of calls; `None`: unlimited.
     pub rate: Option<Rate>,
+    /// Instances that fail while they boot, of a hundred: they leave, and others take their place.
+    pub failed_boot_percent: u64,
 }
 
 impl Default for AwsConfig {
@@ -54,6 +57,7 @@ impl Default for AwsConfig {
             health_check: Duration::from_secs(60),
             lag: Duration::ZERO,
             rate: None,
+            failed_boot_percent: 0,
         }
     }
 }
@@ -90,6 +94,39 @@ pub struct GroupSpec {
     pub warm_pool: Option<WarmPool>,
 }
 
+/// Whose doing a change is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// A call over the API: the daemon's, as nobody else makes any.
+    Caller,
+    /// Somebody at the console, or the test.
+    Human,
+    /// AWS itself, as time goes by.
+    Aws,
+}
+
+/// Why an instance is being terminated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Desired capacity was below the number of instances, and the group picked this one.
+    ScaleIn {
+        /// Whose act made the group look for a victim.
+        by: Actor,
+    },
+    /// Somebody asked for this very instance, mostly the instance itself.
+    Asked,
+    /// It was found dead.
+    Unhealthy,
+    /// It failed while it booted.
+    FailedBoot,
+    /// AWS took its Spot capacity back.
+    Reclaimed,
+    /// Its group was deleted.
+    GroupDeleted,
+}
+
 /// Something that happened in AWS and matters to what runs on its instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AwsEvent {
@@ -115,6 +152,8 @@ pub enum AwsEvent {
         group: String,
         /// The instance.
         id: String,
+        /// Why.
+        cause: Cause,
     },
     /// An instance has left its group.
     InstanceGone {
@@ -123,6 +162,13 @@ pub enum AwsEvent {
         /// The instance.
         id: String,
     },
+}
+
+/// What is left to answer once an action was carried out.
+enum Done {
+    Describe(Describe),
+    Terminating { group: String, id: String },
+    Nothing,
 }
 
 /// The model of one account's Auto Scaling in one region.
@@ -140,6 +186,10 @@ pub struct Aws {
     homes: BTreeMap<String, String>,
     /// The most instances AWS has room for, by group.
     room: BTreeMap<String, u32>,
+    /// Groups that describes leave out, although they exist.
+    hidden: BTreeSet<String>,
+    /// Whose doing the present changes are.
+    actor: Actor,
     bucket: Option<Bucket>,
     events: Vec<AwsEvent>,
 }
@@ -159,6 +209,8 @@ impl Aws {
             timer_count: 0,
             homes: BTreeMap::new(),
             room: BTreeMap::new(),
+            hidden: BTreeSet::new(),
+            actor: Actor::Human,
             events: Vec::new(),
         }
     }
@@ -207,14 +259,25 @@ impl Aws {
         {
             return Err(ApiError::throttling());
         }
+        self.actor = Actor::Caller;
+        let outcome = self.carry_out(now, action);
+        self.actor = Actor::Human;
+        match outcome? {
+            Done::Describe(describe) => self.describe(&describe),
+            Done::Terminating { group, id } => Ok(Outcome::Terminating { group, id }),
+            Done::Nothing => Ok(Outcome::Done),
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, action: Action) -> Result<Done, ApiError> {
         match action {
-            Action::Describe(describe) => return self.describe(&describe),
+            Action::Describe(describe) => return Ok(Done::Describe(describe)),
             Action::SetDesiredCapacity { group, desired } => {
                 self.set_desired(now, &group, desired)?;
             }
             Action::Terminate { id, decrement } => {
                 let group = self.terminate_instance(now, &id, decrement)?;
-                return Ok(Outcome::Terminating { group, id });
+                return Ok(Done::Terminating { group, id });
             }
             Action::SetProtection { group, ids, protected } => {
                 self.set_protection(now, &group, &ids, protected)?;
@@ -227,7 +290,7 @@ impl Aws {
             Action::Suspend { group, processes } => self.suspend(now, &group, &processes)?,
             Action::Resume { group, processes } => self.resume(now, &group, &processes)?,
         }
-        Ok(Outcome::Done)
+        Ok(Done::Nothing)
     }
 
     /// Brings the world to `now` and hands out what happened since the last time, in order.

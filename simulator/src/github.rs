@@ -29,6 +29,7 @@ pub use config::{AppConfig, GitHubConfig, Style};
 use job::Job;
 pub use job::{Fact, JobId, JobResult, QueueFull};
 use queue::Poll;
+pub(crate) use reply::http_date;
 pub use route::Call;
 use route::Route;
 use runner::Runner;
@@ -62,6 +63,7 @@ pub struct GitHub {
     last_job: u64,
     last_ticket: u64,
     requests: u64,
+    lag_statistics: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +101,7 @@ impl GitHub {
             last_job: 0,
             last_ticket: 0,
             requests: 0,
+            lag_statistics: false,
         }
     }
 
@@ -159,6 +162,16 @@ impl GitHub {
     /// What happened to jobs and scale sets since the last time, in order.
     pub fn take_facts(&mut self) -> Vec<Fact> {
         std::mem::take(&mut self.facts)
+    }
+
+    /// Whether messages and sessions carry the statistics of the one before.
+    pub const fn lag_statistics(&mut self, lag: bool) {
+        self.lag_statistics = lag;
+    }
+
+    /// Whether unacknowledged messages are delivered again although `lastMessageId` names them.
+    pub const fn redeliver(&mut self, redeliver: bool) {
+        self.config.redeliver = redeliver;
     }
 
     /// Ends every token at once, as a rotation of keys would.

@@ -10,6 +10,7 @@ pub mod report;
 pub mod runners;
 pub mod sample;
 pub mod sandbox;
+pub mod scenario;
 pub mod simulation;
 pub mod traffic;
 pub mod workload;

@@ -19,6 +19,8 @@ pub struct RunnersConfig {
     pub retry: Duration,
     /// Instances whose runners never come up, of a hundred.
     pub broken_percent: u64,
+    /// After how long an instance whose runner never came up terminates itself.
+    pub gives_up: Duration,
 }
 
 impl Default for RunnersConfig {
@@ -28,6 +30,7 @@ impl Default for RunnersConfig {
             leave: Duration::from_millis(100),
             retry: Duration::from_secs(2),
             broken_percent: 0,
+            gives_up: Duration::from_secs(600),
         }
     }
 }

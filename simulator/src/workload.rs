@@ -98,6 +98,11 @@ impl Workload {
         (more && !self.config.sets.is_empty()).then_some(self.next_at)
     }
 
+    /// No more jobs for that scale set.
+    pub fn leave_out(&mut self, key: &SetKey) {
+        self.config.sets.retain(|set| set != key);
+    }
+
     /// Makes the next job.
     pub fn take(&mut self) -> Option<(SetKey, JobPlan)> {
         self.next_at()?;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply};
 use poolkeeper_core::rng::Rng;
-use poolkeeper_core::time::{Instant, Now};
+use poolkeeper_core::time::{Duration, Instant, Now};
 use serde::Serialize;
 
 use crate::aws::{self, Aws, AwsConfig, GroupSpec};
@@ -16,13 +16,28 @@ use crate::github::{Call, GitHub, GitHubConfig, JobId, QueueFull, SetKey, SetSta
 use crate::http::{HttpRequest, HttpResponse, Served, Ticket};
 use crate::runners::{Agents, RunnersConfig};
 use crate::workload::{JobPlan, Workload, WorkloadConfig};
-pub use fault::{Fault, FaultAction};
+pub use fault::{Fault, FaultAction, WaitHeader, Weather};
 use fault::{Faults, Verdict};
 pub use ledger::{JobRecord, Ledger, PoolCounts, Totals};
 use life::Timer;
 
 /// Tickets of hung calls count down from here: those of polls count up.
 const LAST_TICKET: u64 = u64::MAX;
+
+/// Sets the numbers drawn for faults apart from the others, so that a fault less changes nothing else by itself.
+const FAULTS: u64 = 0x5eed_fa17;
+/// How long the client of AWS waits for a reply.
+const AWS_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most requests that linger at once.
+const MAX_LINGERING: usize = 1000;
+
+/// A request that is carried out when nobody waits for it any more.
+#[derive(Clone, Debug)]
+enum Lingering {
+    GitHub(HttpRequest),
+    Aws(HttpRequest),
+    AwsCall(AwsCall),
+}
 
 /// What a world is made of.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +79,13 @@ pub struct World {
     workloads: Vec<Workload>,
     timers: BTreeSet<(Instant, Timer)>,
     faults: Faults,
+    /// What is drawn for faults by chance.
+    fault_rng: Rng,
+    /// Replies that are late.
+    late: BTreeMap<(Instant, Ticket), HttpResponse>,
+    /// Requests that are carried out when nobody waits for them any more.
+    lingering: BTreeMap<(Instant, u64), Lingering>,
+    lingered: u64,
     /// Faults that wait for the end of a held poll.
     bent: BTreeMap<Ticket, FaultAction>,
     ledger: Ledger,
@@ -126,6 +148,10 @@ impl World {
             workloads: Vec::new(),
             timers: BTreeSet::new(),
             faults: Faults::default(),
+            fault_rng: Rng::new(seed ^ FAULTS),
+            late: BTreeMap::new(),
+            lingering: BTreeMap::new(),
+            lingered: 0,
             bent: BTreeMap::new(),
             ledger: Ledger::default(),
             servants: BTreeMap::new(),
@@ -142,12 +168,11 @@ impl World {
         self.settle(at);
         let call = Call::of(&request);
         self.ledger.count_call("github", call.as_str());
-        let fault = self.faults.hit(call.as_str(), "github");
-        let verdict = fault.map_or(Verdict::Carry(None), |fault| fault.before(false));
-        match verdict {
+        match self.verdict(call.as_str(), "github") {
             Verdict::Answer(reply) => Served::Reply(reply),
             Verdict::Hang => Served::Held(self.hang()),
             Verdict::Close => Served::Close,
+            Verdict::Linger(span) => Served::Held(self.linger(span, Lingering::GitHub(request))),
             Verdict::Carry(fault) => {
                 let served = self.github.serve(at.now, &request);
                 self.bend(served, fault)
@@ -163,11 +188,11 @@ impl World {
         if !action.starts_with("Describe") && action != "SetDesiredCapacity" {
             self.servants_known = false;
         }
-        let fault = self.faults.hit(&action, "aws");
-        match fault.map_or(Verdict::Carry(None), |fault| fault.before(true)) {
+        match self.verdict(&action, "aws") {
             Verdict::Answer(reply) => Served::Reply(reply),
             Verdict::Hang => Served::Held(self.hang()),
             Verdict::Close => Served::Close,
+            Verdict::Linger(span) => Served::Held(self.linger(span, Lingering::Aws(request))),
             Verdict::Carry(fault) => {
                 let reply = aws::query::serve(&mut self.aws, at.now, &request);
                 self.settle(at);
@@ -181,22 +206,41 @@ impl World {
     /// # Errors
     /// As AWS refuses, or as a fault has it.
     pub fn aws_call(&mut self, at: WorldNow, call: &AwsCall) -> Result<AwsReply, AwsError> {
+        self.aws_call_in_time(at, call).1
+    }
+
+    /// One of the core's calls to AWS, and how long its end is delayed.
+    pub fn aws_call_in_time(&mut self, at: WorldNow, call: &AwsCall) -> (Duration, Result<AwsReply, AwsError>) {
         self.settle(at);
         let action = match call {
             AwsCall::DescribeGroups { .. } => "DescribeAutoScalingGroups",
             AwsCall::SetDesiredCapacity { .. } => "SetDesiredCapacity",
         };
         self.ledger.count_call("aws", action);
-        let fault = self.faults.hit(action, "aws");
-        let verdict = fault.map_or(Verdict::Carry(None), |fault| fault.before(true));
+        let verdict = self.verdict(action, "aws");
         if let Some(error) = fault::as_aws_error(&verdict) {
-            return Err(error);
+            let wait = match verdict {
+                Verdict::Hang => AWS_TIMEOUT,
+                Verdict::Linger(span) => {
+                    self.linger(span, Lingering::AwsCall(call.clone()));
+                    AWS_TIMEOUT
+                }
+                Verdict::Carry(_) | Verdict::Answer(_) | Verdict::Close => Duration::ZERO,
+            };
+            return (wait, Err(error));
         }
         let result = self.aws.call(at.now, call);
         self.settle(at);
+        let lost = |why: &str| Err(AwsError::Transport { message: why.to_owned() });
         match verdict {
-            Verdict::Carry(Some(_)) => Err(AwsError::Transport { message: "the reply was lost".to_owned() }),
-            Verdict::Carry(None) | Verdict::Answer(_) | Verdict::Hang | Verdict::Close => result,
+            Verdict::Carry(Some(FaultAction::Delay { ms })) if Duration::from_millis(ms) < AWS_TIMEOUT => {
+                (Duration::from_millis(ms), result)
+            }
+            Verdict::Carry(Some(FaultAction::Delay { .. })) => (AWS_TIMEOUT, lost("no reply in time")),
+            Verdict::Carry(Some(_)) => (Duration::ZERO, lost("the reply was lost")),
+            Verdict::Carry(None) | Verdict::Answer(_) | Verdict::Hang | Verdict::Close | Verdict::Linger(_) => {
+                (Duration::ZERO, result)
+            }
         }
     }
 
@@ -209,27 +253,46 @@ impl World {
             replies.append(&mut self.github.advance(at.now));
         }
         if !self.bent.is_empty() {
-            for (ticket, reply) in &mut replies {
-                let Some(fault) = self.bent.remove(ticket) else { continue };
-                if let Served::Reply(bent) = fault.bend(std::mem::take(reply)) {
-                    *reply = bent;
-                }
-            }
+            replies = replies.into_iter().filter_map(|(ticket, reply)| self.unbend(ticket, reply)).collect();
+        }
+        while let Some(entry) = self.late.first_entry()
+            && entry.key().0 <= at.now.mono
+        {
+            let (_, ticket) = *entry.key();
+            replies.push((ticket, entry.remove()));
         }
         replies
+    }
+
+    /// What a fault made of the reply of a held request; none when it is late.
+    fn unbend(&mut self, ticket: Ticket, reply: HttpResponse) -> Option<(Ticket, HttpResponse)> {
+        match self.bent.remove(&ticket) {
+            None => Some((ticket, reply)),
+            Some(FaultAction::Delay { ms }) => {
+                self.late.insert((self.at.now.mono + Duration::from_millis(ms), ticket), reply);
+                None
+            }
+            Some(fault) => match fault.bend(reply) {
+                Served::Reply(reply) => Some((ticket, reply)),
+                Served::Held(_) | Served::Close | Served::CutShort(_) => None,
+            },
+        }
     }
 
     /// When [`World::advance`] next has something to do; the past when it has something to do now.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Instant> {
         let own = self.timers.first().map(|(at, _)| *at);
+        let late = self.late.keys().next().map(|(at, _)| *at);
+        let lingering = self.lingering.keys().next().map(|(at, _)| *at);
         let jobs = self.workloads.iter().filter_map(Workload::next_at).min();
-        [own, jobs, self.github.next_wakeup(), self.aws.next_wakeup()].into_iter().flatten().min()
+        [own, late, lingering, jobs, self.github.next_wakeup(), self.aws.next_wakeup()].into_iter().flatten().min()
     }
 
     /// The client of a held request is gone.
     pub fn cancel(&mut self, ticket: Ticket) {
         self.bent.remove(&ticket);
+        self.late.retain(|(_, late), _| *late != ticket);
         self.github.cancel(ticket);
     }
 
@@ -254,10 +317,45 @@ impl World {
 
     /// Lets demand begin now.
     pub fn start_workload(&mut self, at: WorldNow, config: WorkloadConfig) {
-        self.settle(at);
         let seed = self.rng.next();
+        self.start_seeded_workload(at, config, seed);
+    }
+
+    /// Lets demand begin now that is drawn from a seed of its own.
+    pub fn start_seeded_workload(&mut self, at: WorldNow, config: WorkloadConfig, seed: u64) {
+        self.settle(at);
+        self.workloads.retain(|workload| workload.next_at().is_some());
         self.workloads.push(Workload::new(config, seed, at.now.mono));
         self.settle(at);
+    }
+
+    /// Calls off every job of a scale set that has not ended, and those that would come.
+    pub fn abandon_set(&mut self, at: WorldNow, key: &SetKey) {
+        self.settle(at);
+        for workload in &mut self.workloads {
+            workload.leave_out(key);
+        }
+        let of_set = self.ledger.jobs().filter(|(_, record)| record.ended_us.is_none() && record.key == *key);
+        let open: Vec<JobId> = of_set.map(|(job, _)| job).collect();
+        for job in open {
+            self.github.cancel_job(job);
+        }
+        self.digest();
+    }
+
+    /// Whether messages and sessions carry the statistics of the one before.
+    pub const fn lag_statistics(&mut self, lag: bool) {
+        self.github.lag_statistics(lag);
+    }
+
+    /// Whether unacknowledged messages are delivered again although `lastMessageId` names them.
+    pub const fn redeliver(&mut self, redeliver: bool) {
+        self.github.redeliver(redeliver);
+    }
+
+    /// Lets so many of a hundred runners never come up.
+    pub const fn break_runners(&mut self, percent: u64) {
+        self.runners.broken_percent = percent;
     }
 
     /// Whether every workload has made all its jobs, and every job has ended.
@@ -275,6 +373,11 @@ impl World {
     /// Breaks the next calls of a kind; false when too many faults wait already.
     pub fn inject(&mut self, fault: Fault) -> bool {
         self.faults.add(fault)
+    }
+
+    /// Breaks calls by chance until then; false when there are too many kinds of faults already.
+    pub fn set_weather(&mut self, until: Instant, weather: Weather) -> bool {
+        self.faults.add_weather(until, weather)
     }
 
     /// Forgets the faults that have not yet hit.
@@ -343,6 +446,41 @@ impl World {
         self.seed
     }
 
+    fn verdict(&mut self, call: &str, peer: &str) -> Verdict {
+        let fault = self.faults.hit(self.at.now.mono, &mut self.fault_rng, call, peer);
+        fault.map_or(Verdict::Carry(None), |fault| fault.before(peer == "aws", self.at.now.unix_ms))
+    }
+
+    /// Keeps a request that is carried out later; the ticket on which nobody will hear of it.
+    fn linger(&mut self, span: Duration, request: Lingering) -> Ticket {
+        if self.lingering.len() < MAX_LINGERING {
+            self.lingered += 1;
+            self.lingering.insert((self.at.now.mono + span, self.lingered), request);
+        }
+        self.hang()
+    }
+
+    /// Carries out what lingered until now; whether there was anything.
+    fn carry_out_lingering(&mut self) -> bool {
+        let mut any = false;
+        while let Some(entry) = self.lingering.first_entry()
+            && entry.key().0 <= self.at.now.mono
+        {
+            any = true;
+            match entry.remove() {
+                Lingering::GitHub(request) => {
+                    if let Served::Held(ticket) = self.github.serve(self.at.now, &request) {
+                        self.github.cancel(ticket);
+                    }
+                }
+                Lingering::Aws(request) => drop(aws::query::serve(&mut self.aws, self.at.now, &request)),
+                // Nobody hears of a refusal.
+                Lingering::AwsCall(call) => drop(self.aws.call(self.at.now, &call)),
+            }
+        }
+        any
+    }
+
     fn hang(&mut self) -> Ticket {
         self.hung += 1;
         Ticket(LAST_TICKET - self.hung)
@@ -350,17 +488,22 @@ impl World {
 
     fn bend(&mut self, served: Served, fault: Option<FaultAction>) -> Served {
         let Some(fault) = fault else { return served };
-        match served {
-            Served::Reply(reply) => fault.bend(reply),
-            Served::Held(ticket) if fault.keeps_the_reply() => {
+        match (served, &fault) {
+            (Served::Reply(reply), FaultAction::Delay { ms }) => {
+                let ticket = self.hang();
+                self.late.insert((self.at.now.mono + Duration::from_millis(*ms), ticket), reply);
+                Served::Held(ticket)
+            }
+            (Served::Reply(reply), _) => fault.bend(reply),
+            (Served::Held(ticket), _) if fault.keeps_the_reply() => {
                 self.bent.insert(ticket, fault);
                 Served::Held(ticket)
             }
-            Served::Held(ticket) => {
+            (Served::Held(ticket), _) => {
                 self.github.cancel(ticket);
                 Served::Close
             }
-            Served::Close | Served::CutShort(_) => served,
+            (served @ (Served::Close | Served::CutShort(_)), _) => served,
         }
     }
 }

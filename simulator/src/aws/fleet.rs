@@ -3,7 +3,7 @@
 use poolkeeper_core::aws::{Group, Instance, LifecycleState};
 use poolkeeper_core::time::{Duration, Instant};
 
-use super::{Aws, AwsEvent};
+use super::{Actor, Aws, AwsEvent, Cause};
 
 /// What becomes of an instance when its time has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub(crate) enum Step {
 impl Aws {
     /// Does all that was due up to `now`, each at its own time, and publishes what describes may show by now.
     pub(crate) fn settle(&mut self, now: Instant) {
+        let actor = std::mem::replace(&mut self.actor, Actor::Aws);
         while let Some(entry) = self.timers.first_entry() {
             let (at, _) = *entry.key();
             if at > now {
@@ -34,6 +35,7 @@ impl Aws {
             let timer = entry.remove();
             self.fire(at, timer);
         }
+        self.actor = actor;
         while let Some((at, _, _)) = self.publications.front() {
             if *at > now {
                 break;
@@ -62,6 +64,11 @@ impl Aws {
         if instance.state != LifecycleState::Pending {
             return;
         }
+        if self.config.failed_boot_percent > 0 && self.rng.below(100) < self.config.failed_boot_percent {
+            self.start_termination(at, &name, &id, Cause::FailedBoot);
+            self.reconcile(at, &name);
+            return self.publish(at, &name);
+        }
         instance.state = LifecycleState::InService;
         instance.protected = protected;
         self.publish(at, &name);
@@ -72,7 +79,7 @@ impl Aws {
         let Some(group) = self.truth.group_mut(name) else { return };
         let Some(instance) = group.instances.iter_mut().find(|i| i.id == id) else { return };
         instance.healthy = false;
-        self.start_termination(at, name, id);
+        self.start_termination(at, name, id, Cause::Unhealthy);
         self.reconcile(at, name);
         self.publish(at, name);
     }
@@ -98,7 +105,7 @@ impl Aws {
         } else if live > desired && !suspended(group, "Terminate") {
             for _ in desired..live {
                 let Some(victim) = self.pick_victim(name) else { break };
-                self.start_termination(at, name, &victim);
+                self.start_termination(at, name, &victim, Cause::ScaleIn { by: self.actor });
             }
         }
     }
@@ -133,7 +140,7 @@ impl Aws {
     }
 
     /// Takes an instance out of the count: what ran on it has ended.
-    pub(crate) fn start_termination(&mut self, at: Instant, name: &str, id: &str) {
+    pub(crate) fn start_termination(&mut self, at: Instant, name: &str, id: &str, cause: Cause) {
         let Some(group) = self.truth.group_mut(name) else { return };
         let Some(instance) = group.instances.iter_mut().find(|i| i.id == id) else { return };
         if instance.state == LifecycleState::Terminating {
@@ -141,7 +148,7 @@ impl Aws {
         }
         instance.state = LifecycleState::Terminating;
         self.schedule(at + self.config.shutdown, name, id, Step::Leave);
-        self.events.push(AwsEvent::InstanceTerminating { group: name.to_owned(), id: id.to_owned() });
+        self.events.push(AwsEvent::InstanceTerminating { group: name.to_owned(), id: id.to_owned(), cause });
     }
 
     pub(crate) fn schedule(&mut self, at: Instant, name: &str, id: &str, step: Step) {

@@ -7,7 +7,8 @@ use poolkeeper_core::time::{Duration, Now};
 
 use super::action::{Describe, GroupChange, GroupTag, Outcome};
 use super::fleet::{Step, is_live};
-use super::{ApiError, Aws, AwsEvent, GroupSpec, INSTANCES_A_PROTECTION};
+use super::throttle::Bucket;
+use super::{ApiError, Aws, AwsEvent, Cause, GroupSpec, INSTANCES_A_PROTECTION, Rate};
 
 /// The size of a page when the caller names none.
 const DEFAULT_PAGE: usize = 50;
@@ -43,15 +44,16 @@ impl Aws {
         let after = describe.next_token.as_deref().map(name_of_token).transpose()?;
         let catalog = if self.config.lag == Duration::ZERO { &self.truth } else { &self.seen };
         let mut groups = if describe.names.is_empty() {
-            catalog.page(&describe.filters, after.as_deref(), n + 1)
+            catalog.page(&describe.filters, after.as_deref(), n + 1 + self.hidden.len())
         } else {
             let mut names: Vec<&String> = describe.names.iter().collect();
             names.sort_unstable();
             names.dedup();
             let later = names.into_iter().filter(|name| after.as_ref().is_none_or(|a| *name > a));
             let named = later.filter_map(|name| catalog.group(name));
-            named.filter(|g| describe.filters.iter().all(|f| f.matches(g))).take(n + 1).collect()
+            named.filter(|g| describe.filters.iter().all(|f| f.matches(g))).take(n + 1 + self.hidden.len()).collect()
         };
+        groups.retain(|group| !self.hidden.contains(&group.name));
         let more = groups.len() > n;
         groups.truncate(n);
         let next_token = groups.last().filter(|_| more).map(|last| STANDARD.encode(last.name.as_bytes()));
@@ -101,7 +103,7 @@ impl Aws {
                 group.desired -= 1;
             }
         }
-        self.start_termination(now.mono, &name, id);
+        self.start_termination(now.mono, &name, id, Cause::Asked);
         self.change(now, &name, |_| ());
         Ok(name)
     }
@@ -210,7 +212,7 @@ impl Aws {
             ));
         }
         for id in ids {
-            self.start_termination(now.mono, name, &id);
+            self.start_termination(now.mono, name, &id, Cause::GroupDeleted);
             self.homes.remove(&id);
             self.events.push(AwsEvent::InstanceGone { group: name.to_owned(), id });
         }
@@ -297,6 +299,46 @@ impl Aws {
     pub fn fail_instance(&mut self, now: Now, id: &str) {
         let Some(name) = self.homes.get(id).cloned() else { return };
         self.schedule(now.mono + self.config.health_check, &name, id, Step::HealthCheck);
+    }
+
+    /// AWS takes the Spot capacity of an instance back, and the group launches another.
+    pub fn reclaim(&mut self, now: Now, id: &str) {
+        let Some(name) = self.homes.get(id).cloned() else { return };
+        self.start_termination(now.mono, &name, id, Cause::Reclaimed);
+        self.change(now, &name, |_| ());
+    }
+
+    /// Leaves a group out of every describe, although it exists, or shows it again.
+    pub fn hide(&mut self, name: &str, hidden: bool) {
+        if hidden {
+            self.hidden.insert(name.to_owned());
+        } else {
+            self.hidden.remove(name);
+        }
+    }
+
+    /// Shows every group again.
+    pub fn show_all(&mut self) {
+        self.hidden.clear();
+    }
+
+    /// Lets so many of a hundred instances fail while they boot.
+    pub const fn set_failed_boots(&mut self, percent: u64) {
+        self.config.failed_boot_percent = percent;
+    }
+
+    /// Changes the account's rate of calls; `None`: unlimited.
+    pub fn set_rate(&mut self, rate: Option<Rate>) {
+        self.bucket = rate.map(Bucket::new);
+    }
+
+    /// Protects every instance of a group from scale-in, or releases them.
+    pub fn protect_all(&mut self, now: Now, name: &str, protected: bool) {
+        self.change(now, name, |group| {
+            for instance in group.instances.iter_mut().filter(|i| i.state == LifecycleState::InService) {
+                instance.protected = protected;
+            }
+        });
     }
 
     fn change(&mut self, now: Now, name: &str, apply: impl FnOnce(&mut Group)) {

@@ -174,20 +174,20 @@ impl GitHub {
             return None;
         }
         set.last_message += 1;
-        let message = make_message(set, offers);
+        let message = make_message(set, offers, self.lag_statistics);
         set.queue.insert(set.last_message, message.clone());
         Some(message)
     }
 }
 
-fn make_message(set: &mut ScaleSet, offers: bool) -> Vec<u8> {
+fn make_message(set: &mut ScaleSet, offers: bool, lag: bool) -> Vec<u8> {
     let count = set.outbox.len().min(MAX_ELEMENTS);
     let elements: Vec<_> = set.outbox.drain(..count).collect();
     let message = WireMessage {
         message_id: set.last_message,
         message_type: MESSAGE_TYPE,
         body: serde_json::to_string(&elements).unwrap_or_default(),
-        statistics: set.statistics(offers),
+        statistics: set.tell_statistics(offers, lag),
     };
     serde_json::to_vec(&message).unwrap_or_default()
 }

@@ -108,7 +108,7 @@ fn date_time(unix_ms: u64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-fn http_date(unix_ms: u64) -> String {
+pub(crate) fn http_date(unix_ms: u64) -> String {
     let at = date_time(unix_ms);
     let (weekday, month) = (at.weekday().to_string(), at.month().to_string());
     format!(

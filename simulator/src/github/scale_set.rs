@@ -57,6 +57,8 @@ pub(super) struct ScaleSet {
     pub(super) last_message: u64,
     pub(super) polls: VecDeque<queue::HeldPoll>,
     pub(super) acknowledged: u64,
+    /// The counts as they were when they were last told.
+    pub(super) told: WireStatistics,
 }
 
 impl ScaleSet {
@@ -70,6 +72,13 @@ impl ScaleSet {
             total_busy_runners: self.running.len(),
             total_idle_runners: self.idle.len(),
         }
+    }
+
+    /// The counts for a message or a session: those of the one before when they lag.
+    pub(super) fn tell_statistics(&mut self, offers: bool, lag: bool) -> WireStatistics {
+        let now = self.statistics(offers);
+        let before = std::mem::replace(&mut self.told, now);
+        if lag { before } else { now }
     }
 
     fn key(&self) -> (String, u64) {
@@ -191,6 +200,7 @@ impl GitHub {
             last_message: 0,
             polls: VecDeque::new(),
             acknowledged: 0,
+            told: WireStatistics::default(),
         };
         let reply = json(200, &self.wire_set(&set, &request.origin));
         self.facts.push(Fact::SetCreated { key: set.key_of() });

@@ -94,9 +94,10 @@ impl GitHub {
         let (tail, life) = (self.rng.next(), self.config.queue_token_life);
         let grant = Grant::Queue { set: id, session: number };
         let token = self.tokens.jwt(grant, self.now, life, tail);
-        let (Some(set), offers) = (self.sets.get(&id), self.offers()) else {
-            return set_not_found(id);
-        };
+        let (offers, lag) = (self.offers(), self.lag_statistics);
+        let Some(set) = self.sets.get_mut(&id) else { return set_not_found(id) };
+        let statistics = set.tell_statistics(offers, lag);
+        let Some(set) = self.sets.get(&id) else { return set_not_found(id) };
         let Some(session) = &set.session else { return set_not_found(id) };
         let url = format!("{origin}/_services/queue/{id}/messages?sessionId={}", session.id);
         let body = WireSession {
@@ -105,7 +106,7 @@ impl GitHub {
             runner_scale_set: self.wire_set(set, origin),
             message_queue_url: url,
             message_queue_access_token: token,
-            statistics: set.statistics(offers),
+            statistics,
         };
         json(200, &body)
     }

@@ -66,11 +66,12 @@ impl Shell {
         match effect {
             Effect::GitHub { id, call, request } => self.send(world, at, *id, *call, request),
             Effect::Aws { id, call } => {
-                let result = world.aws_call(at, call);
-                let wait = match &result {
+                let (delay, result) = world.aws_call_in_time(at, call);
+                let way = match &result {
                     Err(AwsError::Transport { .. }) => self.latency.1,
                     Ok(_) | Err(_) => self.some_latency(),
                 };
+                let wait = way + delay;
                 self.arrive(at.now.mono + wait, Event::AwsReply { id: *id, result });
             }
             Effect::Cancel { id } => self.cancel(world, at.now.mono, *id),

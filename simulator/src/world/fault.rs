@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use poolkeeper_core::aws::AwsError;
+use poolkeeper_core::rng::Rng;
+use poolkeeper_core::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::aws::query;
+use crate::github::http_date;
 use crate::http::{HttpResponse, Served};
 
 /// The body of [`FaultAction::Big`].
 const BIG_BODY: usize = 10 * 1024 * 1024;
 const BOM: &[u8] = b"\xef\xbb\xbf";
+const LIST: &[u8] = b"{\"count\":0,\"value\":[]}";
 const HTML: &[u8] = b"<!DOCTYPE html><html><body><h1>Unicorn!</h1></body></html>";
 /// The most faults that wait at once.
 const MAX_FAULTS: usize = 1000;
@@ -25,6 +29,29 @@ pub struct Fault {
     pub times: u32,
     /// What happens to them.
     pub action: FaultAction,
+}
+
+/// Faults that hit calls by chance, for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weather {
+    /// The calls, as in [`Fault::call`].
+    pub call: String,
+    /// How many of a thousand calls are hit.
+    pub per_mille: u64,
+    /// What happens to them.
+    pub action: FaultAction,
+}
+
+/// How a rate limit says how long to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitHeader {
+    /// Not at all: the text alone says that it is one.
+    None,
+    /// `Retry-After` in seconds.
+    RetryAfter,
+    /// `X-RateLimit-Remaining: 0` and `X-RateLimit-Reset`.
+    Reset,
 }
 
 /// What happens to a call.
@@ -64,12 +91,36 @@ pub enum FaultAction {
     LoseReply,
     /// The call is carried out; the connection is closed in the middle of the reply.
     CutShort,
+    /// The call is carried out; its reply is late.
+    Delay {
+        /// By so much.
+        ms: u64,
+    },
+    /// No reply comes, ever; the call is carried out, but only then.
+    Linger {
+        /// After so long.
+        ms: u64,
+    },
+    /// GitHub says that it is too much; of AWS it is throttling.
+    RateLimit {
+        /// The status code.
+        code: u16,
+        /// How long is to be waited.
+        wait_s: u64,
+        /// How that is said.
+        header: WaitHeader,
+    },
+    /// A 200 with an empty list; the call is not carried out.
+    EmptyList,
+    /// The call is carried out; the session in its reply has no queue.
+    NoQueue,
 }
 
 /// Faults that wait for their calls.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults {
     waiting: Vec<Fault>,
+    weather: Vec<(Instant, Weather)>,
     pub(super) hits: u64,
 }
 
@@ -81,6 +132,8 @@ pub(super) enum Verdict {
     Answer(HttpResponse),
     Hang,
     Close,
+    /// Carry it out then, and answer nothing.
+    Linger(Duration),
 }
 
 impl Faults {
@@ -93,12 +146,38 @@ impl Faults {
         room
     }
 
-    pub(super) fn clear(&mut self) {
-        self.waiting.clear();
+    /// Adds faults by chance; false when there are too many kinds of them already.
+    pub(super) fn add_weather(&mut self, until: Instant, weather: Weather) -> bool {
+        let room = self.weather.len() < MAX_FAULTS;
+        if room {
+            self.weather.push((until, weather));
+        }
+        room
     }
 
-    /// The fault that hits this call, if any; each hit uses one up.
-    pub(super) fn hit(&mut self, call: &str, peer: &str) -> Option<FaultAction> {
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+        self.weather.clear();
+    }
+
+    /// The fault that hits this call, if any.
+    pub(super) fn hit(&mut self, now: Instant, rng: &mut Rng, call: &str, peer: &str) -> Option<FaultAction> {
+        if self.waiting.is_empty() && self.weather.is_empty() {
+            return None;
+        }
+        let hit = self.hit_in_turn(call, peer).or_else(|| self.hit_by_chance(now, rng, call, peer));
+        self.hits += u64::from(hit.is_some());
+        hit
+    }
+
+    fn hit_by_chance(&mut self, now: Instant, rng: &mut Rng, call: &str, peer: &str) -> Option<FaultAction> {
+        self.weather.retain(|(until, _)| now < *until);
+        let mut over = self.weather.iter().map(|(_, weather)| weather).filter(|w| w.call == call || w.call == peer);
+        over.find(|weather| rng.below(1000) < weather.per_mille).map(|weather| weather.action.clone())
+    }
+
+    /// Each hit uses one up.
+    fn hit_in_turn(&mut self, call: &str, peer: &str) -> Option<FaultAction> {
         let at = self.waiting.iter().position(|f| f.call == call || f.call == peer)?;
         let fault = self.waiting.get_mut(at)?;
         let action = fault.action.clone();
@@ -106,14 +185,17 @@ impl Faults {
         if fault.times == 0 {
             self.waiting.remove(at);
         }
-        self.hits += 1;
         Some(action)
     }
 }
 
 impl FaultAction {
-    pub(super) fn before(self, aws: bool) -> Verdict {
+    pub(super) fn before(self, aws: bool, unix_ms: u64) -> Verdict {
         match self {
+            Self::RateLimit { .. } if aws => Verdict::Answer(refusal(400, "Throttling", BTreeMap::new(), true)),
+            Self::RateLimit { code, wait_s, header } => Verdict::Answer(rate_limit(code, wait_s, header, unix_ms)),
+            Self::Linger { ms } => Verdict::Linger(Duration::from_millis(ms)),
+            Self::EmptyList => Verdict::Answer(HttpResponse { status: 200, headers: Vec::new(), body: LIST.to_vec() }),
             Self::Status { code, body, headers } => Verdict::Answer(refusal(code, &body, headers, aws)),
             Self::EmptyOk => Verdict::Answer(HttpResponse { status: 200, ..HttpResponse::default() }),
             Self::Html => Verdict::Answer(page(HTML.to_vec())),
@@ -125,6 +207,8 @@ impl FaultAction {
             | Self::UnknownMessageType
             | Self::ZeroStatistics
             | Self::LoseReply
+            | Self::Delay { .. }
+            | Self::NoQueue
             | Self::CutShort => Verdict::Carry(Some(self)),
         }
     }
@@ -138,7 +222,17 @@ impl FaultAction {
             Self::ZeroStatistics => zero_statistics(&mut reply.body),
             Self::LoseReply => return Served::Close,
             Self::CutShort => return Served::CutShort(reply),
-            Self::Status { .. } | Self::EmptyOk | Self::Html | Self::Big | Self::Hang | Self::Close => {}
+            Self::NoQueue => set_field(&mut reply.body, "messageQueueUrl", "".into()),
+            Self::Status { .. }
+            | Self::EmptyOk
+            | Self::Html
+            | Self::Big
+            | Self::Hang
+            | Self::Close
+            | Self::Delay { .. }
+            | Self::Linger { .. }
+            | Self::RateLimit { .. }
+            | Self::EmptyList => {}
         }
         Served::Reply(reply)
     }
@@ -166,7 +260,7 @@ pub(super) fn as_aws_error(verdict: &Verdict) -> Option<AwsError> {
                 _ => AwsError::Misbehaved { message },
             })
         }
-        Verdict::Hang | Verdict::Close => Some(AwsError::Transport { message }),
+        Verdict::Hang | Verdict::Close | Verdict::Linger(_) => Some(AwsError::Transport { message }),
     }
 }
 
@@ -191,6 +285,20 @@ fn refusal(status: u16, body: &str, headers: BTreeMap<String, String>, aws: bool
         }
     };
     reply.headers.extend(headers);
+    reply
+}
+
+fn rate_limit(code: u16, wait_s: u64, header: WaitHeader, unix_ms: u64) -> HttpResponse {
+    let mut reply = refusal(code, "You have exceeded a secondary rate limit.", BTreeMap::new(), false);
+    reply.headers.push(("date".to_owned(), http_date(unix_ms)));
+    match header {
+        WaitHeader::None => {}
+        WaitHeader::RetryAfter => reply.headers.push(("retry-after".to_owned(), wait_s.to_string())),
+        WaitHeader::Reset => reply.headers.extend([
+            ("x-ratelimit-remaining".to_owned(), "0".to_owned()),
+            ("x-ratelimit-reset".to_owned(), (unix_ms / 1000 + wait_s).to_string()),
+        ]),
+    }
     reply
 }
 

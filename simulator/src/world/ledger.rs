@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use poolkeeper_core::time::Duration;
 use serde::Serialize;
 
+use crate::aws::{Actor, Cause};
 use crate::github::{JobId, JobResult, SetKey};
 use crate::workload::JobPlan;
 
@@ -32,6 +33,8 @@ pub struct JobRecord {
     pub runner: Option<String>,
     /// How it ended.
     pub result: Option<JobResult>,
+    /// Why its instance was terminated under it.
+    pub lost_to: Option<Cause>,
 }
 
 impl JobRecord {
@@ -58,6 +61,8 @@ pub struct Totals {
     pub ended: u64,
     /// Of those, as they should.
     pub ended_well: u64,
+    /// Jobs whose instance was picked as a victim of the caller's own change of desired capacity.
+    pub killed: u64,
     /// Jobs ended, by how.
     pub results: BTreeMap<JobResult, u64>,
     /// Calls by peer and kind: peers are `github`, `aws` and `agent`, the instances' own.
@@ -168,6 +173,7 @@ impl Ledger {
             ended_us: None,
             runner: None,
             result: None,
+            lost_to: None,
         };
         self.jobs.insert(id, record);
     }
@@ -188,13 +194,23 @@ impl Ledger {
         counts.running += 1;
     }
 
+    /// The instance of a job that runs is being terminated.
+    pub(super) fn job_loses_instance(&mut self, id: JobId, cause: Cause) {
+        let Some(record) = self.jobs.get_mut(&id).filter(|record| record.ended_us.is_none()) else { return };
+        record.lost_to = Some(cause);
+        if cause == (Cause::ScaleIn { by: Actor::Caller }) {
+            self.totals.killed += 1;
+        }
+    }
+
     pub(super) fn job_ended(&mut self, id: JobId, result: JobResult, us: u64) {
         self.no_longer_wanted(id);
         let Some(record) = self.jobs.get_mut(&id) else { return };
         record.ended_us = Some(us);
         record.result = Some(result);
         self.totals.ended += 1;
-        self.totals.ended_well += u64::from(record.ended_well());
+        let well = record.ended_well();
+        self.totals.ended_well += u64::from(well);
         *self.totals.results.entry(result).or_default() += 1;
         let counts = self.pools.entry(record.key.clone()).or_default();
         let before = if record.started_us.is_some() { &mut counts.running } else { &mut counts.waiting };

@@ -30,7 +30,7 @@ impl World {
             self.at = at;
         }
         for _ in 0..MAX_ROUNDS {
-            let moved = self.fire_timers() | self.run_workloads() | self.digest();
+            let moved = self.fire_timers() | self.carry_out_lingering() | self.run_workloads() | self.digest();
             if !moved {
                 break;
             }
@@ -140,7 +140,8 @@ impl World {
     fn absorb_fact(&mut self, fact: Fact) {
         let us = self.at.us;
         match fact {
-            Fact::SetCreated { .. } | Fact::SetDeleted { .. } => {}
+            Fact::SetCreated { .. } => {}
+            Fact::SetDeleted { key } => self.dismiss(&key),
             Fact::Assigned { job, key, assigned } => {
                 self.ledger.job_assigned(job, us);
                 self.expect_capacity(job, &key, assigned);
@@ -167,6 +168,15 @@ impl World {
         }
     }
 
+    /// The runners of a scale set that is gone end themselves, and their instances.
+    fn dismiss(&mut self, key: &SetKey) {
+        let of_set = self.agents.by_instance.iter().filter(|(_, agent)| agent.set.as_ref() == Some(key));
+        let instances: Vec<String> = of_set.map(|(instance, _)| instance.clone()).collect();
+        for instance in instances {
+            self.at_in(self.runners.leave, Timer::Leave(instance));
+        }
+    }
+
     fn absorb_event(&mut self, event: AwsEvent) {
         match event {
             AwsEvent::DesiredCapacitySet { group, desired, .. } => {
@@ -174,14 +184,17 @@ impl World {
             }
             AwsEvent::InstanceInService { group, id } => {
                 if self.rng.below(100) < self.runners.broken_percent {
-                    return;
+                    return self.at_in(self.runners.gives_up, Timer::Leave(id));
                 }
                 let agent = Agent { group, set: None, job: None };
                 self.agents.by_instance.insert(id.clone(), agent);
                 self.at_in(self.runners.register, Timer::Connect(id));
             }
-            AwsEvent::InstanceTerminating { id, .. } => {
+            AwsEvent::InstanceTerminating { id, cause, .. } => {
                 let Some(agent) = self.agents.by_instance.remove(&id) else { return };
+                if let Some(job) = agent.job {
+                    self.ledger.job_loses_instance(job, cause);
+                }
                 if let Some(key) = agent.set {
                     self.github.set_time(self.at.now);
                     self.github.lose_runner(&key.scope, &id);

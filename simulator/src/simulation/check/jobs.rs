@@ -27,6 +27,9 @@ impl Checker for JobsEnd {
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         let Some(world) = moment.observed.world else { return Ok(()) };
         let totals = world.ledger().totals_ref();
+        if totals.killed > 0 {
+            return Err(format!("{} lost their machine to a write of ours", totals.killed));
+        }
         if totals.ended == totals.ended_well {
             return Ok(());
         }

@@ -1,0 +1,123 @@
+//! The end of everything that goes wrong, and how long it may take until nothing is left of it.
+
+use poolkeeper_core::aws::Group;
+use poolkeeper_core::time::Duration;
+
+use super::run::Stage;
+use super::{Knobs, PoolPlan};
+use crate::aws::action::{GroupChange, GroupTag};
+use crate::workload::JobPlan;
+
+/// What the longest waits add up to: a missing set proven so, standbys, backoffs, limits that reset, counts read again.
+const RECOVERY: Duration = Duration::from_secs(2400);
+/// A limit by the hour is waited out.
+const RATE_WINDOW: Duration = Duration::from_secs(3660);
+/// A job of the probe runs this long.
+const PROBE_RUNS: Duration = Duration::from_secs(20);
+
+impl Stage<'_> {
+    /// Peers are well, humans stop, and the daemon runs.
+    pub(super) fn heal(&mut self) {
+        let usual = self.scenario.knobs.aws_rate();
+        self.simulation.act(|world, _| {
+            world.heal();
+            world.lag_statistics(false);
+            world.redeliver(false);
+            world.break_runners(0);
+            let aws = world.aws_model_mut();
+            aws.show_all();
+            aws.set_rate(usual);
+            aws.set_failed_boots(0);
+        });
+        for plan in self.plans.clone() {
+            self.restore(&plan);
+        }
+        self.simulation.set_writable(true);
+        self.simulation.start();
+        self.call_off_the_hopeless();
+    }
+
+    /// Makes a group such that its jobs can run: its bounds may stay as somebody left them.
+    fn restore(&mut self, plan: &PoolPlan) {
+        let name = &plan.group;
+        let Some(group) = self.simulation.world().aws_model().group(name).cloned() else { return };
+        let max = if group.max_size == 0 { plan.max.max(plan.min) } else { group.max_size };
+        let bounds = GroupChange { name: name.clone(), max_size: Some(max), ..GroupChange::default() };
+        let on = |tag| GroupTag { group: name.clone(), tag };
+        let wanted: Vec<_> = plan.tags().into_iter().map(on).collect();
+        let keeps = |key: &str| wanted.iter().any(|tag| tag.tag.key == key);
+        let extra: Vec<_> = group.tags.into_iter().filter(|tag| !keeps(&tag.key)).map(on).collect();
+        let suspended = group.suspended_processes.into_iter().filter(|process| process != "AZRebalance");
+        let suspended: Vec<_> = suspended.collect();
+        self.aws(|aws, now| {
+            aws.set_room(now, name, None);
+            // The group is there, and nothing in here is refused.
+            drop(aws.update_group(now, &bounds));
+            drop(aws.set_tags(now, &wanted));
+            drop(aws.delete_tags(now, &extra));
+            if !suspended.is_empty() {
+                drop(aws.resume(now, name, &suspended));
+            }
+        });
+        self.protect(name, !plan.unprotected, !plan.unprotected);
+    }
+
+    /// Jobs for which no group is left are called off, as their owners would.
+    fn call_off_the_hopeless(&mut self) {
+        let served = self.served();
+        for plan in self.plans.clone() {
+            let key = plan.key();
+            if !served.iter().any(|plan| plan.key() == key) {
+                self.simulation.act(|world, at| world.abandon_set(at, &key));
+            }
+        }
+    }
+
+    /// The pools whose jobs can run.
+    fn served(&self) -> Vec<PoolPlan> {
+        let aws = self.simulation.world().aws_model();
+        self.plans.iter().filter(|plan| aws.group(&plan.group).is_some() && plan.size_max > 0).cloned().collect()
+    }
+
+    /// One more job for each scale set that is served.
+    pub(super) fn probe(&mut self) {
+        let mut keys: Vec<_> = self.served().iter().map(PoolPlan::key).collect();
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            // A full model has objected long since.
+            self.simulation.act(|world, at| world.queue_job(at, &key, JobPlan::success(PROBE_RUNS)).ok());
+        }
+    }
+
+    /// How long it may take until all that was left behind is made up for.
+    pub(super) fn time_to_recover(&self) -> Duration {
+        let knobs = &self.scenario.knobs;
+        let hour = if knobs.rest_calls_per_hour > 0 { RATE_WINDOW } else { Duration::ZERO };
+        let backlog = self.served().iter().map(|plan| self.time_to_drain(plan)).max().unwrap_or_default();
+        RECOVERY + hour + backlog + time_for_a_job(knobs, knobs.idle_grace_ms)
+    }
+
+    /// How long a pool's open jobs take, one after the other on each of its instances.
+    fn time_to_drain(&self, plan: &PoolPlan) -> Duration {
+        let world = self.simulation.world();
+        let key = plan.key();
+        let open = world.ledger().jobs().filter(|(_, job)| job.ended_us.is_none() && job.key == key);
+        let each = open.map(|(_, job)| time_for_a_job(&self.scenario.knobs, job.plan.duration.as_millis()));
+        let total = each.fold(Duration::ZERO, |sum, span| sum + span);
+        let most = |group: &Group| group.max_size.min(plan.size_max).max(1);
+        let side_by_side = world.aws_model().group(&plan.group).map_or(1, most);
+        let side_by_side = match self.scenario.knobs.max_runners {
+            0 => side_by_side,
+            _ => 1,
+        };
+        Duration::from_millis(total.as_millis() / u64::from(side_by_side))
+    }
+}
+
+/// The longest that an instance takes to come, serve one job, and leave.
+pub(super) fn time_for_a_job(knobs: &Knobs, runs_ms: u64) -> Duration {
+    let (_, boot_ms) = knobs.boot_ms;
+    let whole = boot_ms + knobs.register_ms + knobs.leave_ms + knobs.shutdown_ms + knobs.describe_lag_ms;
+    Duration::from_millis(whole + runs_ms + knobs.idle_grace_ms)
+}
