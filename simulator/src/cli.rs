@@ -2,6 +2,7 @@
 
 mod diff;
 mod files;
+mod fuzz;
 mod record;
 mod replay;
 mod report;
@@ -31,6 +32,9 @@ enum Command {
     /// Serve GitHub's scale set service and AWS Auto Scaling on loopback, for any client
     #[command(after_help = "Example:\n  poolkeeper-sim serve --workload --jobs 200 --write-config /tmp/sandbox")]
     Serve(serve::Options),
+    /// Run many scenarios in which things go wrong, and tell of each that does not end well
+    #[command(after_help = "Example:\n  poolkeeper-sim fuzz --seeds 0..20000")]
+    Fuzz(fuzz::Options),
     /// Replay a daemon's journal and compare every effect
     #[command(
         after_help = "Examples:\n  poolkeeper-sim replay /var/lib/poolkeeper/journal\n  poolkeeper-sim replay --explain --pool acme-linux --from 2026-05-01T10:00:00Z /var/lib/poolkeeper/journal"
@@ -74,6 +78,7 @@ impl From<io::Error> for Failure {
 pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options, &mut io::stdout().lock()),
         Command::Replay(options) => replay::run(&options, &mut io::stdout().lock()),
         Command::Traffic(options) => traffic::run(&options, &mut io::stdout().lock()),
         Command::Report(options) => report::run(&options, &mut io::stdout().lock()),
