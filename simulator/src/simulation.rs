@@ -299,17 +299,16 @@ impl Simulation {
     /// What the checkers still wait for.
     #[must_use]
     pub fn pending(&self) -> Vec<String> {
-        self.unfinished().into_iter().map(|(_, what)| what).collect()
+        self.unfinished().into_iter().map(|objection| objection.what).collect()
     }
 
-    /// What the checkers still wait for, each with its contract.
+    /// What the checkers still wait for, each with its name and contract.
     #[must_use]
-    pub fn unfinished(&self) -> Vec<(&'static str, String)> {
+    pub fn unfinished(&self) -> Vec<Objection> {
         let mut waiting = Vec::new();
         for host in self.hosts.iter().filter(|host| host.is_first() || host.is_up()) {
             let observed = host.observed(self.at, &self.world);
-            waiting
-                .extend(host.pending(&observed).into_iter().map(|Objection { contract, what, .. }| (contract, what)));
+            waiting.extend(host.pending(&observed));
         }
         waiting
     }

@@ -196,12 +196,9 @@ fn told(
             Name::File(file) => (file.display().to_string(), file.display().to_string()),
         };
         let at_s = failure.at_ms / 1000;
-        writeln!(
-            out,
-            "FAILED {title}: {} (step {}, {at_s} s, daemon {})",
-            failure.checker, failure.step, failure.daemon
-        )?;
-        writeln!(out, "  {}", failure.what)?;
+        let scenario::Failure { checker, contract, what, step, daemon, .. } = failure;
+        writeln!(out, "FAILED {title}: {checker} at step {step}, {at_s} s, daemon {daemon}: {what}")?;
+        writeln!(out, "  contract: {contract}")?;
         if failures <= MOST_JOURNALS {
             let journal = keep(&options.keep, name)?;
             writeln!(out, "  replay: poolkeeper-sim replay {}", journal.display())?;

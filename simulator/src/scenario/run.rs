@@ -16,6 +16,8 @@ use crate::simulation::{Keeping, Simulation};
 const LOOK: Duration = Duration::from_secs(5);
 /// How long the last jobs may take, beyond the time an instance needs.
 const PROBE_LIMIT: Duration = Duration::from_secs(900);
+/// Stands where no checker objected.
+const HARNESS: &str = "harness";
 const MODELS_HOLD: &str = "the models of peers do not panic";
 const RUNS: &str = "the scenario can be run";
 
@@ -31,8 +33,10 @@ pub struct Verdict {
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// The contract of the checker that objected.
+    /// The checker that objected.
     pub checker: String,
+    /// What should have held.
+    pub contract: String,
     /// What is wrong.
     pub what: String,
     /// In which part of the run.
@@ -83,9 +87,10 @@ pub fn record(scenario: &Scenario, journal: JournalSettings) -> Verdict {
 }
 
 fn play(scenario: &Scenario, keeping: Keeping) -> Verdict {
-    let failed = |checker: &str, what: String| Verdict {
+    let failed = |checker: &str, contract: &str, what: String| Verdict {
         failure: Some(Failure {
             checker: checker.to_owned(),
+            contract: contract.to_owned(),
             what,
             phase: Phase::Faults,
             at_ms: 0,
@@ -96,13 +101,13 @@ fn play(scenario: &Scenario, keeping: Keeping) -> Verdict {
     };
     let config = match scenario.knobs.simulation(&scenario.pools) {
         Ok(config) => config,
-        Err(problem) => return failed(RUNS, problem),
+        Err(problem) => return failed(HARNESS, RUNS, problem),
     };
     let played = catch_unwind(AssertUnwindSafe(|| {
         let simulation = Simulation::keeping(config, scenario.seed, keeping);
         Stage { scenario, plans: scenario.pools.clone(), simulation, second_wanted: false }.play()
     }));
-    played.unwrap_or_else(|panic| failed(MODELS_HOLD, panic_text(panic.as_ref())))
+    played.unwrap_or_else(|panic| failed(HARNESS, MODELS_HOLD, panic_text(panic.as_ref())))
 }
 
 /// A scenario being run.
@@ -132,7 +137,8 @@ impl Stage<'_> {
         let stats = Stats { steps, simulated_ms: at_ms, faults: world.fault_hits(), jobs };
         let closed = self.simulation.close_journal();
         let unwritten = |error: std::io::Error| Failure {
-            checker: RUNS.to_owned(),
+            checker: HARNESS.to_owned(),
+            contract: RUNS.to_owned(),
             what: format!("its journal cannot be written: {error}"),
             phase,
             at_ms,
@@ -177,7 +183,8 @@ impl Stage<'_> {
     fn failure(&self, phase: Phase) -> Option<Failure> {
         if let Some(violation) = self.simulation.violations().first() {
             return Some(Failure {
-                checker: violation.contract.to_owned(),
+                checker: violation.checker.to_owned(),
+                contract: violation.contract.to_owned(),
                 what: violation.objection.clone(),
                 phase,
                 at_ms: violation.at.as_millis(),
@@ -186,10 +193,11 @@ impl Stage<'_> {
             });
         }
         let waiting = self.simulation.unfinished();
-        let (checker, _) = waiting.first()?;
-        let all: Vec<_> = waiting.iter().map(|(_, what)| what.as_str()).collect();
+        let first = waiting.first()?;
+        let all: Vec<_> = waiting.iter().map(|objection| objection.what.as_str()).collect();
         Some(Failure {
-            checker: (*checker).to_owned(),
+            checker: first.checker.to_owned(),
+            contract: first.contract.to_owned(),
             what: format!("not in time: {}", all.join("; ")),
             phase,
             at_ms: self.simulation.at().as_millis(),
