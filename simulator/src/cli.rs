@@ -3,6 +3,7 @@
 mod diff;
 mod files;
 mod fuzz;
+mod parse_fuzz;
 mod record;
 mod replay;
 mod report;
@@ -49,6 +50,9 @@ enum Command {
     /// Record a simulated daemon at work, with some troubles, as a sample for the other commands
     #[command(after_help = "Example:\n  poolkeeper-sim record --pools 50 --hours 24 -o /tmp/journal")]
     Record(record::Options),
+    /// Throw inputs, changed and senseless, at everything that reads what a peer or a user wrote
+    #[command(after_help = "Example:\n  poolkeeper-sim parse-fuzz --inputs 10000000 --seed 7")]
+    ParseFuzz(parse_fuzz::Options),
 }
 
 /// Why a command did not do what it was asked.
@@ -82,6 +86,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Replay(options) => replay::run(&options, &mut io::stdout().lock()),
         Command::Traffic(options) => traffic::run(&options, &mut io::stdout().lock()),
         Command::Report(options) => report::run(&options, &mut io::stdout().lock()),
+        Command::ParseFuzz(options) => parse_fuzz::run(&options, &mut io::stdout().lock()),
         Command::Record(options) => record::run(&options, &mut io::stdout().lock()),
     };
     match result {

@@ -6,6 +6,7 @@
 pub mod aws;
 pub mod github;
 pub mod http;
+pub mod parsers;
 pub mod report;
 pub mod runners;
 pub mod sample;

@@ -239,7 +239,106 @@ fn closing_while_polling_gives_the_poll_up() {
     let mut script = Script::open(Statistics::default());
     assert_eq!(script.handle(SessionEvent::Close), [SessionEffect::CancelPoll]);
     let effects = script.fail(CallErrorKind::Cancelled, 0);
-    assert_eq!(called(&effects), Some(CallKind::DeleteSession));
+    assert!(matches!(effects[..], [SessionEffect::Drop(_), SessionEffect::Call(Call::DeleteSession { .. })]));
+}
+
+#[test]
+fn closing_refreshes_an_ended_token_to_acknowledge_the_message_in_hand() {
+    let mut script = Script::open(Statistics::default());
+    script.answer(message(2, &[], Statistics::default()));
+    script.handle(SessionEvent::Close);
+    assert_eq!(called(&script.fail(CallErrorKind::Denied, 401)), Some(CallKind::RefreshSession));
+    assert_eq!(called(&script.answer(session(2, None))), Some(CallKind::Acknowledge));
+    assert_eq!(called(&script.answer(Answer::Done)), Some(CallKind::DeleteSession));
+}
+
+#[test]
+fn a_session_that_cannot_be_deleted_is_given_up_after_some_tries_and_stays_remembered() {
+    let mut script = Script::open(Statistics::default());
+    script.handle(SessionEvent::Close);
+    script.fail(CallErrorKind::Cancelled, 0);
+    for _ in 0..TRIES {
+        let effects = script.fail(CallErrorKind::ServerError, 503);
+        assert!(matches!(effects[..], [SessionEffect::Failed { call: CallKind::DeleteSession, .. }]), "{effects:?}");
+        assert_eq!(called(&script.wait()), Some(CallKind::DeleteSession));
+    }
+    assert_eq!(script.fail(CallErrorKind::ServerError, 503), [SessionEffect::Closed]);
+}
+
+#[test]
+fn a_closing_session_that_is_gone_already_is_forgotten() {
+    let mut script = Script::open(Statistics::default());
+    script.handle(SessionEvent::Close);
+    script.fail(CallErrorKind::Cancelled, 0);
+    assert_eq!(script.fail(CallErrorKind::NotFound, 404), [SessionEffect::Forget, SessionEffect::Closed]);
+}
+
+#[test]
+fn a_list_that_cannot_be_had_is_told_and_left_alone_for_a_while() {
+    let mut script = Script::new();
+    script.handle(SessionEvent::Open { scale_set: 9, left: None });
+    let counts = Statistics { available: 3, ..Statistics::default() };
+    assert_eq!(called(&script.answer(session(1, Some(counts)))), Some(CallKind::AcquirableJobs));
+    let effects = script.fail(CallErrorKind::ServerError, 503);
+    let told = SessionEffect::Failed {
+        call: CallKind::AcquirableJobs,
+        error: CallError { kind: CallErrorKind::ServerError, ..misbehaved(503, "scripted") },
+        retry_in: LIST_AGAIN_AFTER,
+    };
+    assert_eq!(effects[0], told);
+    assert_eq!(called(&effects), Some(CallKind::Poll));
+    script.now_ms += 59_000;
+    assert_eq!(called(&script.answer(Answer::Message(None))), Some(CallKind::Poll));
+    script.now_ms += 2_000;
+    assert_eq!(called(&script.answer(Answer::Message(None))), Some(CallKind::AcquirableJobs));
+}
+
+#[test]
+fn a_refused_token_is_no_failure_to_tell() {
+    let mut script = Script::open(Statistics::default());
+    let effects = script.fail(CallErrorKind::Denied, 401);
+    assert!(matches!(effects[..], [SessionEffect::Call(Call::RefreshSession { .. })]), "{effects:?}");
+}
+
+#[test]
+fn an_acknowledge_that_keeps_failing_ends_the_session_and_a_poll_never_does() {
+    let mut script = Script::open(Statistics::default());
+    for _ in 0..3 * TRIES {
+        assert!(matches!(script.fail(CallErrorKind::ServerError, 503)[..], [SessionEffect::Failed { .. }]));
+        assert_eq!(called(&script.wait()), Some(CallKind::Poll));
+    }
+    script.answer(message(2, &[], Statistics::default()));
+    for _ in 0..TRIES {
+        assert!(matches!(script.fail(CallErrorKind::ServerError, 503)[..], [SessionEffect::Failed { .. }]));
+        assert_eq!(called(&script.wait()), Some(CallKind::Acknowledge));
+    }
+    assert!(matches!(script.fail(CallErrorKind::ServerError, 503)[0], SessionEffect::Lost(_)));
+}
+
+#[test]
+fn a_session_lost_with_its_set_says_so() {
+    let mut script = Script::open(Statistics::default());
+    let effects = script.fail(CallErrorKind::ScaleSetNotFound, 404);
+    assert!(effects.contains(&SessionEffect::ScaleSetMissing), "{effects:?}");
+    let mut script = Script::open(Statistics::default());
+    let effects = script.fail(CallErrorKind::NotFound, 404);
+    assert!(!effects.contains(&SessionEffect::ScaleSetMissing), "{effects:?}");
+}
+
+#[test]
+fn a_poll_that_ends_well_lets_the_next_loss_be_mended_soon() {
+    let mut script = Script::open(Statistics::default());
+    for _ in 0..4 {
+        script.fail(CallErrorKind::NotFound, 404);
+        script.wait();
+        script.answer(Answer::Done);
+        script.answer(session(1, None));
+    }
+    script.answer(message(1, &[], Statistics::default()));
+    script.answer(Answer::Done);
+    script.fail(CallErrorKind::NotFound, 404);
+    let wait = script.session.poll_timeout().unwrap().since(Instant::from_millis(script.now_ms));
+    assert!(wait <= RETRY_FIRST, "{wait:?}");
 }
 
 #[test]

@@ -365,7 +365,7 @@ fn answers(call: CallKind, result: &Result<Answer, CallError>) -> bool {
 }
 
 proptest! {
-    #![proptest_config(settings(400))]
+    #![proptest_config(settings(200))]
 
     #[test]
     fn a_connection_keeps_the_rules_whatever_it_is_answered(credential in credential(), ops in ops()) {

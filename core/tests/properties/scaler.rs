@@ -283,6 +283,9 @@ impl Life {
         assert_eq!(self.scaler.target(&self.wanted), target, "target = assigned + idle, within the bounds");
         assert_eq!(self.scaler.lacks(&self.wanted), self.wanted.may_raise && desired < out);
         assert_eq!(self.scaler.counts(), self.counts());
+        assert_eq!(self.scaler.goal(&self.wanted), out, "the goal also replaces what cannot serve");
+        assert_eq!(self.scaler.described_at(), self.described_at);
+        assert_eq!(self.scaler.surplus_since(), self.surplus_since);
         let decision = self.scaler.decide(self.now, &self.wanted);
         self.trace.push(format!("{decision:?} {:?}", self.scaler.poll_timeout(self.now, &self.wanted)));
         if let Some(decision) = &decision {
@@ -399,7 +402,7 @@ impl Life {
 }
 
 proptest! {
-    #![proptest_config(settings(400))]
+    #![proptest_config(settings(200))]
 
     #[test]
     fn a_scaler_follows_its_rules_whatever_happens_to_the_group(ops in ops()) {

@@ -157,8 +157,11 @@ impl Life {
     }
 
     fn close(&mut self) {
+        let first = !self.rules.closing;
         self.rules.closing = !self.session.is_closed();
         self.handle(SessionEvent::Close);
+        let ends = self.session.is_closed() || self.rules.in_flight.is_some();
+        assert!(ends || !first, "a close does not wait for a timer");
     }
 
     fn timer(&mut self) {
@@ -212,8 +215,10 @@ impl Life {
     }
 
     fn handle(&mut self, event: SessionEvent) {
+        let early = event == SessionEvent::Tick && self.session.poll_timeout().is_none_or(|at| self.around.now < at);
         let mut effects = Vec::new();
         self.session.handle(&mut self.around.turn(), event, &mut effects);
+        assert!(!early || effects.is_empty(), "nothing happens before its time: {effects:?}");
         for effect in &effects {
             self.rules.effect(self.around.now, effect);
         }
@@ -230,6 +235,11 @@ impl Life {
         assert!(!session.is_open() || !self.rules.live.is_empty(), "an open session has a token");
         assert_eq!(session.is_closed(), session.view() == SessionView::None, "it shows what it is");
         assert!(!session.is_closed() || self.rules.live.is_empty(), "a closed session has no token");
+        assert_eq!(session.is_open(), session.view() == SessionView::Open, "it shows what it is");
+        let closes = self.rules.closing && !session.is_closed();
+        assert_eq!(closes, session.view() == SessionView::Closing, "it shows that it closes");
+        assert!(!self.rules.lost_a_set, "a set that is gone is told of");
+        assert_eq!(session.polls(), self.rules.polls, "polls that ended well are counted");
     }
 
     /// Closes it, with good answers only.
@@ -289,7 +299,7 @@ fn message(last: u64, content: &Content) -> Answer {
 }
 
 proptest! {
-    #![proptest_config(settings(400))]
+    #![proptest_config(settings(200))]
 
     #[test]
     fn a_session_keeps_the_rules_whatever_it_is_answered(ops in ops()) {

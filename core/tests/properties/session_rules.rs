@@ -25,6 +25,10 @@ pub(super) struct Rules {
     pub(super) live: BTreeSet<Slot>,
     pub(super) closing: bool,
     pub(super) cancelled: bool,
+    /// When the last poll ended well, and how many did.
+    pub(super) polls: (Option<Instant>, u64),
+    /// A session was lost with its set, and nobody has been told of the set yet.
+    pub(super) lost_a_set: bool,
     delete_tried: bool,
     deleted: bool,
     last_message: u64,
@@ -58,11 +62,13 @@ impl Rules {
         match (&call, result) {
             (Call::CreateSession { .. }, Ok(Answer::Session(session))) => {
                 assert!(self.live.insert(session.queue.token));
-                let (capacity, closing, polls) = (self.capacity, self.closing, core::mem::take(&mut self.quiet_polls));
+                let (capacity, closing, quiet) = (self.capacity, self.closing, core::mem::take(&mut self.quiet_polls));
+                let polls = self.polls;
                 let (live, remembered) = (core::mem::take(&mut self.live), self.remembered.take());
                 let statistics = session.statistics.unwrap_or_default();
-                *self = Self { capacity, closing, live, remembered, statistics, token_since: now, ..Self::default() };
-                self.quiet_polls = polls;
+                let token_since = now;
+                *self = Self { capacity, closing, polls, live, remembered, statistics, token_since, ..Self::default() };
+                self.quiet_polls = quiet;
             }
             (Call::RefreshSession { .. }, Ok(Answer::Session(session))) => {
                 assert!(self.live.insert(session.queue.token));
@@ -93,6 +99,7 @@ impl Rules {
     }
 
     fn polled(&mut self, now: Instant, answer: &Answer) {
+        self.polls = (Some(now), self.polls.1 + 1);
         let Answer::Message(Some(message)) = answer else { return self.quiet(now) };
         if message.id > self.last_message {
             return self.quiet_polls.clear();
@@ -139,7 +146,11 @@ impl Rules {
             SessionEffect::Standby(wait) | SessionEffect::Failed { retry_in: wait, .. } => {
                 assert!(*wait > Duration::ZERO, "nothing is tried again at once");
             }
-            SessionEffect::EmptyReply | SessionEffect::ScaleSetMissing | SessionEffect::Lost(_) => {}
+            SessionEffect::Lost(error) => {
+                self.lost_a_set = error.kind == CallErrorKind::ScaleSetNotFound && !self.closing;
+            }
+            SessionEffect::ScaleSetMissing => self.lost_a_set = false,
+            SessionEffect::EmptyReply => {}
         }
     }
 
