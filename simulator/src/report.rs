@@ -15,3 +15,6 @@ mod summary;
 pub use model::Collector;
 pub use page::html;
 pub use reader::{Reached, Reading, read};
+
+#[cfg(test)]
+mod tests;

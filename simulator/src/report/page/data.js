@@ -18,18 +18,28 @@ function bands(packed) {
 }
 
 function markers(packed) {
+  return {
+    t: sums(packed.t), step: sums(packed.step), number: sums(packed.number),
+    class: packed.class, kind: packed.kind, what: packed.what, cause: packed.cause,
+    // Put together when first asked for: nobody needs the names before a marker is opened.
+    get jobs() {
+      const value = jobsByMarker(packed.jobs);
+      Object.defineProperty(this, "jobs", { value });
+      return value;
+    },
+  };
+}
+
+function jobsByMarker(packed) {
   const jobs = new Map();
-  const of = sums(packed.jobs.marker), number = sums(packed.jobs.number);
+  const of = sums(packed.marker), number = sums(packed.number);
   for (let i = 0; i < of.length; i++) {
-    const name = raw.texts[packed.jobs.name[i]] + (number[i] > 0 ? String(number[i] - 1) : "");
+    const name = raw.texts[packed.name[i]] + (number[i] > 0 ? String(number[i] - 1) : "");
     const list = jobs.get(of[i]) ?? [];
-    list.push({ said: raw.texts[packed.jobs.said[i]], name });
+    list.push({ said: raw.texts[packed.said[i]], name });
     jobs.set(of[i], list);
   }
-  return {
-    t: sums(packed.t), step: sums(packed.step), number: sums(packed.number), jobs,
-    class: packed.class, kind: packed.kind, what: packed.what, cause: packed.cause,
-  };
+  return jobs;
 }
 
 const CLASSES = raw.classes;

@@ -211,6 +211,9 @@ function drawPool(row) {
   context.lineTo(width, bottom + 0.5);
   context.stroke();
   drawLines(context, pool.lines, width, top, bottom, most, ["in_service", "running", "desired", "assigned"]);
+  context.strokeStyle = colors.card;
+  context.lineWidth = 4;
+  context.strokeText(String(most), 3, top + 4);
   context.fillStyle = colors.soft;
   context.fillText(String(most), 3, top + 4);
   drawMarkers(context, row, width, LANE / 2 + 1, bottom + 4 + CAPACITY / 2);

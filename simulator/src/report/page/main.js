@@ -239,7 +239,11 @@ function listen() {
   const buttons = { in: () => zoom(0.5), out: () => zoom(2), back: () => pan(-0.4), on: () => pan(0.4), all: () => show(0, SPAN) };
   for (const [id, act] of Object.entries(buttons)) byId(id).addEventListener("click", act);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColors(); redraw(); });
-  new ResizeObserver(redraw).observe(list);
+  let width = list.clientWidth;
+  new ResizeObserver(() => {
+    if (list.clientWidth !== width) redraw();
+    width = list.clientWidth;
+  }).observe(list);
 }
 
 readColors();

@@ -35,7 +35,7 @@ function summarize() {
 
 function downTime() {
   const down = daemon.down.len.reduce((sum, len) => sum + len, 0);
-  return down > 0 ? "down or not recorded for " + span(down) : "one life, without a gap";
+  return down > 0 ? "down for " + span(down) : "one life, without a gap";
 }
 
 function callTables() {
@@ -47,7 +47,7 @@ function callTables() {
     return plain.format(n) + " to " + PEERS[peer] + " (" + rate(n) + " a minute)";
   });
   byId("calls").firstElementChild.textContent = count(all, "API call") + ": " + peers.join(", ") + "; " + plain.format(failed) + " failed";
-  const head = (...names) => element("thead", {}, element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name))));
+  const head = (...names) => element("thead", {}, element("tr", {}, ...names.map((name) => element("th", { scope: "col", class: name === "what came" ? "text" : null }, name))));
   const per = raw.bucket_min;
   const sorted = [...raw.calls].sort((a, b) => b.peer.localeCompare(a.peer) || b.total - a.total);
   byId("calls-table").replaceChildren(head("call", "total", "a minute", "busiest minute", "over time"), element("tbody", {}, ...sorted.map((row) =>

@@ -21,8 +21,9 @@ function buildRow(row) {
   const stats = pool ? poolStats(pool) : element("span", { class: "stats" }, count(raw.about.lives - 1, "restart"));
   const chip = pool && pool.verdict !== "driven" ? element("span", { class: "chip" }, pool.verdict) : null;
   const sub = pool && pool.set ? element("span", { class: "stats", title: pool.set }, pool.scope + " · " + pool.set) : null;
+  const waited = pool?.waits ? element("span", { class: "stats" }, "p95 of waits " + span(pool.waits.p95)) : null;
   const label = element("div", { class: "label" },
-    element("span", { class: "name", title: row.name }, row.name, chip), pools.length <= 12 ? sub : null, stats, row.values);
+    element("span", { class: "name", title: row.name }, row.name, chip), pools.length <= 12 ? sub : null, stats, waited, row.values);
   row.element = element("div", {
     class: "row", tabindex: "0", role: "group",
     "aria-label": row.name + ", " + count(row.markers.t.length, "marker") + "; arrow keys walk them",
@@ -32,11 +33,8 @@ function buildRow(row) {
 }
 
 function poolStats(pool) {
-  const { counted, waits } = pool;
-  const stats = element("span", { class: "stats" }, count(counted.completed, "job"));
-  if (counted.errors > 0) stats.append(" · ", element("span", { class: "bad" }, count(counted.errors, "error")));
-  if (waits) stats.append(" · p95 " + span(waits.p95));
-  stats.title = stats.textContent + (waits ? " of waiting for a runner" : "");
+  const stats = element("span", { class: "stats" }, count(pool.counted.completed, "job"));
+  if (pool.counted.errors > 0) stats.append(" · ", element("span", { class: "bad" }, count(pool.counted.errors, "error")));
   return stats;
 }
 
