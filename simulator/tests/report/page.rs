@@ -5,6 +5,7 @@ use std::fs;
 use poolkeeper_core::aws::AwsCall;
 use poolkeeper_core::event::Effect;
 use poolkeeper_shell::journal::{self, Segment};
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::browser::Browser;
@@ -18,7 +19,7 @@ const RUNS: usize = 5;
 fn capacity_changes(made: &Made) -> u64 {
     let mut changes = 0;
     for file in journal::files(&made.journal()).unwrap() {
-        let segment: Segment = Segment::open(&file).unwrap();
+        let segment: Segment<IgnoredAny> = Segment::open(&file).unwrap();
         for effect in segment.flat_map(|step| step.unwrap().effects.unwrap()) {
             changes += u64::from(matches!(effect, Effect::Aws { call: AwsCall::SetDesiredCapacity { .. }, .. }));
         }
