@@ -26,7 +26,7 @@ pub struct Limits {
 }
 
 /// Calls to Auto Scaling, whose limit nobody knows: generous at first, and adaptive.
-pub const AWS: Limits = Limits { in_flight: 8, burst: 400, rate: 50 };
+pub const AWS: Limits = Limits { in_flight: 32, burst: 400, rate: 50 };
 /// Calls to GitHub, polls aside: bounded by what is in flight until GitHub objects.
 pub const GITHUB: Limits = Limits { in_flight: 8, burst: 20_000, rate: 2000 };
 

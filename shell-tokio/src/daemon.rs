@@ -28,8 +28,8 @@ pub use plan::{Plan, PlannedPool, Standing};
 
 /// The most requests to the loop, such as status queries, that wait at once.
 const CONTROLS_MAX: usize = 64;
-/// How many answers that already wait are taken in one go before anything else has its turn.
-const BATCH_MAX: usize = 64;
+/// How many answers that already wait are taken in one go: their writes to AWS go out first, then all else.
+const BATCH_MAX: usize = 256;
 /// When no timer is set: how long the loop sleeps unless something happens.
 const FAR_AWAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -129,7 +129,7 @@ impl Daemon {
                 timer.as_mut().reset(wanted);
             }
             tokio::select! {
-                Some(event) = self.events.recv() => self.absorb(event),
+                Some(event) = self.events.recv() => self.absorb(event).await,
                 Some(control) = self.controls.recv() => self.obey(control),
                 () = &mut timer => self.ring(),
             }
@@ -137,13 +137,24 @@ impl Daemon {
         self.close()
     }
 
-    /// Takes an answer and those that wait behind it.
-    fn absorb(&mut self, first: Event) {
-        self.step(first);
-        for _ in 1..BATCH_MAX {
+    /// Takes an answer, and those that come before all tasks that are ready have had their turn. Capacity is what
+    /// somebody waits for: what goes to AWS is on its way before any acknowledge or poll of the batch.
+    async fn absorb(&mut self, first: Event) {
+        self.take(first);
+        let mut taken = 1;
+        while taken < BATCH_MAX {
+            tokio::task::yield_now().await;
             let Ok(event) = self.events.try_recv() else { break };
-            self.step(event);
+            self.take(event);
+            taken += 1;
+            while taken < BATCH_MAX
+                && let Ok(event) = self.events.try_recv()
+            {
+                self.take(event);
+                taken += 1;
+            }
         }
+        self.follow_up();
     }
 
     fn obey(&mut self, control: Control) {
@@ -161,23 +172,39 @@ impl Daemon {
         }
     }
 
-    /// One step of the machine; its effects are on their way before anything is told of it.
+    /// One step of the machine, and all that follows from it.
     fn step(&mut self, event: Event) {
+        self.take(event);
+        self.follow_up();
+    }
+
+    /// One step of the machine; what goes to AWS is sent, the other effects wait in order.
+    fn take(&mut self, event: Event) {
         if self.ended.is_some() {
             return;
         }
-        let mut next = Some(event);
-        while let Some(event) = next.take() {
-            self.calls.ended(&event);
-            self.driver.step(self.clock.now(), event, &mut self.effects);
+        self.calls.ended(&event);
+        let before = self.effects.len();
+        self.driver.step(self.clock.now(), event, &mut self.effects);
+        for call in self.effects.extract_if(before.., |effect| matches!(effect, Effect::Aws { .. })) {
+            self.calls.carry_out(call);
+        }
+    }
+
+    /// Carries out what waits; then there is time for logs and metrics.
+    fn follow_up(&mut self) {
+        loop {
             for effect in self.effects.drain(..) {
                 if let Some(reason) = self.calls.carry_out(effect) {
                     self.ended = Some(Ended::Stopped(reason));
                 }
             }
-            self.driver.tell();
-            next = self.calls.unsent();
+            match self.calls.unsent() {
+                Some(event) => self.take(event),
+                None => break,
+            }
         }
+        self.driver.tell();
         if let Some(plan) = self.calls.plan(self.driver.machine()) {
             self.ended = Some(Ended::Planned(plan));
         }

@@ -49,7 +49,6 @@ impl Driver {
     /// Notices wait until [`Driver::tell`], so that effects can be carried out first. Should the machine panic, the
     /// process ends here with exit code 1, after a log line that names the step; its event is the journal's last line.
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
-        self.tell();
         self.steps += 1;
         let begun =
             self.journal.as_mut().map_or(Ok(()), |journal| journal.begin(now, &event, self.seed, &self.machine));
@@ -73,7 +72,7 @@ impl Driver {
         }
     }
 
-    /// Logs and counts the notices of the last step; call it when its effects are on their way.
+    /// Logs and counts the notices of the steps so far; call it when their effects are on their way.
     pub fn tell(&mut self) {
         for (now, notice) in self.untold.drain(..) {
             self.telemetry.notice(&notice, now);
