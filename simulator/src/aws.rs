@@ -188,6 +188,8 @@ pub struct Aws {
     room: BTreeMap<String, u32>,
     /// Groups that describes leave out, although they exist.
     hidden: BTreeSet<String>,
+    /// Groups whose instances were ever without protection from scale-in by somebody's choice.
+    released: BTreeSet<String>,
     /// Whose doing the present changes are.
     actor: Actor,
     bucket: Option<Bucket>,
@@ -210,6 +212,7 @@ impl Aws {
             homes: BTreeMap::new(),
             room: BTreeMap::new(),
             hidden: BTreeSet::new(),
+            released: BTreeSet::new(),
             actor: Actor::Human,
             events: Vec::new(),
         }
@@ -323,6 +326,13 @@ impl Aws {
     #[must_use]
     pub fn group_of(&self, instance: &str) -> Option<&str> {
         self.homes.get(instance).map(String::as_str)
+    }
+
+    /// Whether somebody ever chose to leave instances of a group without protection from scale-in. Which capacity to
+    /// write there without a victim nobody can know, as the truth may have moved since the newest describe.
+    #[must_use]
+    pub fn was_released(&self, group: &str) -> bool {
+        self.released.contains(group)
     }
 
     /// What the model is like.

@@ -8,6 +8,7 @@ mod record;
 mod replay;
 mod report;
 mod serve;
+mod shrink;
 mod traffic;
 mod until;
 
@@ -36,6 +37,9 @@ enum Command {
     /// Run many scenarios in which things go wrong, and tell of each that does not end well
     #[command(after_help = "Example:\n  poolkeeper-sim fuzz --seeds 0..20000")]
     Fuzz(fuzz::Options),
+    /// Make a failing scenario as small as it goes, and print it as a file
+    #[command(after_help = "Example:\n  poolkeeper-sim shrink 4711 > story.json")]
+    Shrink(shrink::Options),
     /// Replay a daemon's journal and compare every effect
     #[command(
         after_help = "Examples:\n  poolkeeper-sim replay /var/lib/poolkeeper/journal\n  poolkeeper-sim replay --explain --pool acme-linux --from 2026-05-01T10:00:00Z /var/lib/poolkeeper/journal"
@@ -83,6 +87,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Fuzz(options) => fuzz::run(&options, &mut io::stdout().lock()),
+        Command::Shrink(options) => shrink::run(&options, &mut io::stdout().lock()),
         Command::Replay(options) => replay::run(&options, &mut io::stdout().lock()),
         Command::Traffic(options) => traffic::run(&options, &mut io::stdout().lock()),
         Command::Report(options) => report::run(&options, &mut io::stdout().lock()),

@@ -10,6 +10,7 @@ mod faults;
 mod heal;
 mod knobs;
 mod run;
+mod shrink;
 
 use std::fs;
 use std::path::Path;
@@ -22,6 +23,7 @@ use crate::github::SetKey;
 pub use event::{Demand, Timed, What};
 pub use knobs::Knobs;
 pub use run::{Failure, Phase, Stats, Verdict, record, run};
+pub use shrink::{MOST_RUNS, Shrunk, shrink, shrink_by};
 
 /// The format of scenario files: it rises when an old one no longer parses.
 pub const FORMAT: u32 = 1;
@@ -180,3 +182,6 @@ const fn is_zero(n: &u32) -> bool {
 const fn is_false(flag: &bool) -> bool {
     !*flag
 }
+
+#[cfg(test)]
+mod tests;

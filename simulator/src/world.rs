@@ -338,6 +338,7 @@ impl World {
         let of_set = self.ledger.jobs().filter(|(_, record)| record.ended_us.is_none() && record.key == *key);
         let open: Vec<JobId> = of_set.map(|(job, _)| job).collect();
         for job in open {
+            self.ledger.job_called_off(job);
             self.github.cancel_job(job);
         }
         self.digest();

@@ -131,6 +131,7 @@ impl Aws {
                 )));
             }
         }
+        self.note_protection(name, protected);
         self.change(now, name, |group| {
             for instance in group.instances.iter_mut().filter(|i| ids.contains(&i.id)) {
                 instance.protected = protected;
@@ -156,6 +157,7 @@ impl Aws {
             ));
         }
         let desired = spec.desired.unwrap_or(spec.min_size);
+        self.note_protection(&name, spec.new_instances_protected);
         check_sizes(spec.min_size, spec.max_size, desired)?;
         let arn = self.arn(&name);
         self.truth.put(Group {
@@ -185,6 +187,7 @@ impl Aws {
         let max = change.max_size.unwrap_or(group.max_size);
         let desired = change.desired.unwrap_or_else(|| group.desired.max(min).min(max));
         check_sizes(min, max, desired)?;
+        self.note_protection(&change.name, change.new_instances_protected.unwrap_or(true));
         self.change(now, &change.name, |group| {
             group.min_size = min;
             group.max_size = max;
@@ -334,11 +337,18 @@ impl Aws {
 
     /// Protects every instance of a group from scale-in, or releases them.
     pub fn protect_all(&mut self, now: Now, name: &str, protected: bool) {
+        self.note_protection(name, protected);
         self.change(now, name, |group| {
             for instance in group.instances.iter_mut().filter(|i| i.state == LifecycleState::InService) {
                 instance.protected = protected;
             }
         });
+    }
+
+    fn note_protection(&mut self, name: &str, protected: bool) {
+        if !protected {
+            self.released.insert(name.to_owned());
+        }
     }
 
     fn change(&mut self, now: Now, name: &str, apply: impl FnOnce(&mut Group)) {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::aws::{Actor, Cause};
 use crate::github::{JobId, JobResult, SetKey};
-use crate::workload::JobPlan;
+use crate::workload::{Cancel, JobPlan};
 
 /// The most jobs that are remembered after their end: the oldest are forgotten first.
 const MAX_ENDED: usize = 100_000;
@@ -61,7 +61,8 @@ pub struct Totals {
     pub ended: u64,
     /// Of those, as they should.
     pub ended_well: u64,
-    /// Jobs whose instance was picked as a victim of the caller's own change of desired capacity.
+    /// Jobs whose instance was picked as a victim of the caller's own change of desired capacity, in groups that were
+    /// always protected.
     pub killed: u64,
     /// Jobs ended, by how.
     pub results: BTreeMap<JobResult, u64>,
@@ -157,6 +158,13 @@ impl Ledger {
         }
     }
 
+    /// A job is called off by its owner: an end by that is a planned one.
+    pub(super) fn job_called_off(&mut self, id: JobId) {
+        if let Some(record) = self.jobs.get_mut(&id) {
+            record.plan.cancel.get_or_insert(Cancel::Queued(Duration::ZERO));
+        }
+    }
+
     pub(super) fn plan(&self, id: JobId) -> Option<JobPlan> {
         self.jobs.get(&id).map(|record| record.plan)
     }
@@ -195,10 +203,10 @@ impl Ledger {
     }
 
     /// The instance of a job that runs is being terminated.
-    pub(super) fn job_loses_instance(&mut self, id: JobId, cause: Cause) {
+    pub(super) fn job_loses_instance(&mut self, id: JobId, cause: Cause, protected: bool) {
         let Some(record) = self.jobs.get_mut(&id).filter(|record| record.ended_us.is_none()) else { return };
         record.lost_to = Some(cause);
-        if cause == (Cause::ScaleIn { by: Actor::Caller }) {
+        if protected && cause == (Cause::ScaleIn { by: Actor::Caller }) {
             self.totals.killed += 1;
         }
     }

@@ -190,10 +190,11 @@ impl World {
                 self.agents.by_instance.insert(id.clone(), agent);
                 self.at_in(self.runners.register, Timer::Connect(id));
             }
-            AwsEvent::InstanceTerminating { id, cause, .. } => {
+            AwsEvent::InstanceTerminating { id, cause, group } => {
                 let Some(agent) = self.agents.by_instance.remove(&id) else { return };
                 if let Some(job) = agent.job {
-                    self.ledger.job_loses_instance(job, cause);
+                    let protected = !self.aws.was_released(&group);
+                    self.ledger.job_loses_instance(job, cause, protected);
                 }
                 if let Some(key) = agent.set {
                     self.github.set_time(self.at.now);
