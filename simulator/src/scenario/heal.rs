@@ -4,7 +4,7 @@ use poolkeeper_core::aws::Group;
 use poolkeeper_core::time::Duration;
 
 use super::run::Stage;
-use super::{Knobs, PoolPlan};
+use super::{Knobs, PoolPlan, What};
 use crate::aws::action::{GroupChange, GroupTag};
 use crate::workload::JobPlan;
 
@@ -60,6 +60,27 @@ impl Stage<'_> {
             }
         });
         self.protect(name, !plan.unprotected, !plan.unprotected);
+        if self.was_retagged(name) {
+            self.empty(name);
+        }
+    }
+
+    fn was_retagged(&self, name: &str) -> bool {
+        let binds = |key: &str| matches!(key, "runs-on-pool" | "runs-on-org");
+        let retags = |what: &What| matches!(what, What::SetTag { group, key, .. } if group == name && binds(key));
+        self.scenario.events.iter().any(|event| retags(&event.what))
+    }
+
+    /// A re-tag takes effect when the group has no instances: whoever retags sees to that.
+    fn empty(&mut self, name: &str) {
+        let Some(group) = self.simulation.world().aws_model().group(name).cloned() else { return };
+        let change =
+            GroupChange { name: name.to_owned(), min_size: Some(0), desired: Some(0), ..GroupChange::default() };
+        self.aws(|aws, now| {
+            // The group is there, and nothing in here is refused.
+            drop(aws.update_group(now, &change));
+            group.instances.iter().for_each(|instance| aws.reclaim(now, &instance.id));
+        });
     }
 
     /// Jobs for which no group is left are called off, as their owners would.
