@@ -172,11 +172,13 @@ impl Pool {
         }
         let group = shown.as_ref().unwrap_or(&self.group);
         let same_wishes = (shown.is_none() || same_wishes(&self.group, group)) && self.scaler.described_at().is_some();
-        let member_left = shown.is_some() && member_left(&self.group, group);
+        let left = if shown.is_some() { members_left(&self.group, group) } else { 0 };
         let boot_deadline = self.spec.as_ref().map_or(config.pool.boot_deadline, |spec| spec.boot_deadline);
         let trust = config.defences.trust_own_writes;
-        let changed = self.scaler.described(now, asked_at, group, member_left, trust, boot_deadline);
-        if let Some(Changed { from, to }) = changed.filter(|_| self.spec.is_some()) {
+        let changed = self.scaler.described(now, asked_at, group, left > 0, trust, boot_deadline);
+        // An instance that leaves by itself takes desired with it: that is how every job of an external runner ends.
+        let explained = |Changed { from, to }: &Changed| (1..=left).contains(&from.saturating_sub(*to));
+        if let Some(Changed { from, to }) = changed.filter(|changed| self.spec.is_some() && !explained(changed)) {
             effects.push(PoolEffect::Note(PoolFact::DesiredChanged { from, to }));
         }
         if let Some(group) = shown {
@@ -562,12 +564,13 @@ fn same_wishes(old: &Group, new: &Group) -> bool {
         && old.name == new.name
 }
 
-/// Whether an instance that lived left by itself: then desired may have moved with it.
-fn member_left(old: &Group, new: &Group) -> bool {
+/// How many instances that lived left by themselves: desired may have moved with them.
+fn members_left(old: &Group, new: &Group) -> u32 {
     let lives = |state: &LifecycleState| matches!(state, LifecycleState::Pending | LifecycleState::InService);
-    let stays = |(place, was): (usize, &Instance)| {
-        let same_place = new.instances.get(place).filter(|is| is.id == was.id);
-        same_place.or_else(|| new.instances.iter().find(|is| is.id == was.id)).is_some_and(|is| lives(&is.state))
+    let left = |(place, was): &(usize, &Instance)| {
+        let same_place = new.instances.get(*place).filter(|is| is.id == was.id);
+        let stayed = same_place.or_else(|| new.instances.iter().find(|is| is.id == was.id));
+        lives(&was.state) && !stayed.is_some_and(|is| lives(&is.state))
     };
-    !old.instances.iter().enumerate().filter(|(_, was)| lives(&was.state)).all(stays)
+    u32::try_from(old.instances.iter().enumerate().filter(left).count()).unwrap_or(u32::MAX)
 }

@@ -270,19 +270,11 @@ impl Collector {
                 return;
             }
         }
-        let mut said = notice_text::tell(&Notice::Pool { pool: id, group: String::new(), fact: fact.clone() });
-        let mut class = class_of_fact(fact, said.level);
+        let said = notice_text::tell(&Notice::Pool { pool: id, group: String::new(), fact: fact.clone() });
+        let class = class_of_fact(fact, said.level);
         let pool = self.by_id.get(&id).and_then(|place| self.pools.get(*place));
-        let left = pool.map_or(0, |pool| pool.left);
         let waited = pool.and_then(|pool| pool.surplus_before).filter(|_| class == MarkerClass::Lower);
         let after_surplus = waited.map(|since| cause.after_surplus(told.at - since));
-        if let PoolFact::DesiredChanged { from, to } = fact
-            && (1..=left).contains(&from.saturating_sub(*to))
-        {
-            // An instance that ends itself after its job takes its place in desired capacity with it.
-            class = MarkerClass::Info;
-            said.text = format!("desired capacity went from {from} to {to} with the instances that left");
-        }
         let what = match scaling(fact) {
             Some(decision) => self.decision(decision),
             None => self.dictionary.place(&said.text),

@@ -175,11 +175,6 @@ pub(super) struct Pool {
     pub(super) wanting_since: Option<u64>,
     #[serde(skip)]
     pub(super) below_target: bool,
-    /// Instances pending and in service, and how many fewer than at the look before.
-    #[serde(skip)]
-    present: u32,
-    #[serde(skip)]
-    pub(super) left: u32,
     /// Since when more is desired than wanted, and the same before the last look.
     #[serde(skip)]
     surplus_since: Option<u64>,
@@ -204,9 +199,6 @@ impl Pool {
         self.running.set(at, statistics.running.into());
         self.desired.set(at, view.desired.into());
         self.in_service.set(at, view.in_service.into());
-        let present = view.in_service.saturating_add(view.pending);
-        self.left = self.present.saturating_sub(present);
-        self.present = present;
         self.surplus_before = self.surplus_since;
         self.surplus_since = (view.desired > view.target).then(|| self.surplus_since.unwrap_or(at));
         self.session.set(at, Some(dictionary.place(view.session.as_str())));
