@@ -11,6 +11,8 @@ mod heal;
 mod knobs;
 mod run;
 mod shrink;
+#[cfg(any(test, feature = "proptest"))]
+pub mod strategy;
 
 use std::fs;
 use std::path::Path;

@@ -77,6 +77,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         5 => Just(Op::DescribeAgain),
         5 => wanted().prop_map(Op::Want),
         4 => span_ms().prop_map(Op::Wait),
+        4 => proptest::sample::select(vec![FRESH, TRUST]).prop_map(|span| Op::Wait(span.as_millis())),
         5 => Just(Op::Timer),
         8 => Just(Op::Write),
         8 => proptest::option::weighted(0.3, error()).prop_map(Op::Answer),
