@@ -16,7 +16,7 @@
 //! | Polling | 401 | | Refreshing, then Polling |
 //! | Polling | not found | reports the loss | x Deleting |
 //! | Listing | jobs | | Acquiring, else Polling |
-//! | Acquiring | done, or refused | reports it | Acknowledging, else Polling |
+//! | Acquiring | done, or refused | reports it | Acquiring, if there are more offers and room, else Acknowledging, else Polling |
 //! | Acknowledging | done | | Polling |
 //! | Refreshing | session | drops the old token | what was to be done |
 //! | Refreshing | refused | reports the loss | x Deleting |

@@ -93,6 +93,8 @@ impl Machine {
             ConnectionEffect::Called { caller, result, .. } => match caller {
                 Caller::Session(pool) | Caller::Pool(pool) => {
                     self.touched.insert(pool);
+                    // Others of its organization may have taken room since the pool's last step.
+                    self.share_wall(pool);
                     self.pool_step(pool, effects, |pool, cx, config, out| {
                         pool.called(cx, caller, result, config, out);
                     });

@@ -156,6 +156,7 @@ impl Open {
             Stage::Listing
         } else {
             self.polling_since = now;
+            self.offers.clear();
             Stage::Polling
         };
         self.stage
@@ -193,15 +194,17 @@ impl Open {
         self.offers = request_ids;
     }
 
-    /// The acquire ended: what was offered was acquired, refused, or is left for lack of room.
+    /// The acquire ended: what was asked for was acquired or refused. Where that leaves room, the next offers follow.
     pub(super) fn acquired(&mut self, got: u32) {
         self.acquired_since = self.acquired_since.saturating_add(got);
-        self.offers.clear();
+        self.offers.drain(..self.asked.len().min(self.offers.len()));
         self.asked.clear();
     }
 
-    pub(super) const fn acknowledged(&mut self) {
+    /// What was offered and not asked for is left for lack of room.
+    pub(super) fn acknowledged(&mut self) {
         self.in_hand = None;
+        self.offers.clear();
     }
 
     /// Takes the new token; the old one is returned.

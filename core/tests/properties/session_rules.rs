@@ -77,13 +77,15 @@ impl Rules {
                 }
             }
             (Call::Poll { .. }, Ok(answer)) => self.polled(now, answer),
-            (Call::Acquire { .. }, Ok(Answer::Acquired(ids))) => {
+            (Call::Acquire { request_ids, .. }, Ok(Answer::Acquired(ids))) => {
                 self.acquired_since += u32::try_from(ids.len()).expect("few");
-                self.offers.clear();
+                self.offers.drain(..request_ids.len());
             }
-            (Call::Acquire { .. }, Err(error)) if is_no(error) => self.offers.clear(),
-            (Call::Acknowledge { .. }, Ok(_)) => self.in_hand = None,
-            (Call::Acknowledge { .. }, Err(error)) if error.kind == CallErrorKind::NotFound => self.in_hand = None,
+            (Call::Acquire { request_ids, .. }, Err(error)) if is_no(error) => {
+                self.offers.drain(..request_ids.len());
+            }
+            (Call::Acknowledge { .. }, Ok(_)) => self.acknowledged(),
+            (Call::Acknowledge { .. }, Err(error)) if error.kind == CallErrorKind::NotFound => self.acknowledged(),
             (Call::AcquirableJobs { .. }, Ok(Answer::AcquirableJobs(ids))) => self.offers.clone_from(ids),
             (Call::DeleteSession { .. }, result) => {
                 self.delete_tried = true;
@@ -96,6 +98,12 @@ impl Rules {
         if refused && matches!(call, Call::Poll { .. } | Call::Acquire { .. } | Call::Acknowledge { .. }) {
             self.token_refused = true;
         }
+    }
+
+    /// What was not asked for is left for lack of room.
+    fn acknowledged(&mut self) {
+        self.in_hand = None;
+        self.offers.clear();
     }
 
     fn polled(&mut self, now: Instant, answer: &Answer) {
@@ -178,6 +186,7 @@ impl Rules {
                 assert_eq!(self.in_hand, None, "a message is acknowledged before the next is asked for");
                 assert!(!self.closing, "a session that is to end does not listen");
                 assert!(self.offers.is_empty() || self.room() == 0, "offers are dealt with before the next poll");
+                self.offers.clear();
             }
             Call::Acknowledge { queue, message, .. } => {
                 assert_eq!((Some(queue.token), Some(*message)), (newest, self.in_hand));

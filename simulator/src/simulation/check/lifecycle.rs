@@ -1,6 +1,6 @@
 //! Sessions, scale sets and groups: what is remembered, what is made anew, what is let go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use poolkeeper_core::aws::AwsReply;
 use poolkeeper_core::event::{Effect, Event};
@@ -98,6 +98,7 @@ impl Checker for ProvedGone {
                     self.makes(moment, &name)?;
                     self.asked.insert(*id, name);
                 }
+                CallKind::DeleteScaleSet => self.deletes(super::wire::set_in(&request.url)),
                 CallKind::Installation
                 | CallKind::AccessToken
                 | CallKind::RegistrationToken
@@ -106,7 +107,6 @@ impl Checker for ProvedGone {
                 | CallKind::ScaleSets
                 | CallKind::ScaleSet
                 | CallKind::UpdateScaleSet
-                | CallKind::DeleteScaleSet
                 | CallKind::CreateSession
                 | CallKind::RefreshSession
                 | CallKind::DeleteSession
@@ -142,6 +142,13 @@ impl ProvedGone {
         match found {
             Some(id) => *named = Named { id, absent: false },
             None => named.absent = true,
+        }
+    }
+
+    /// A set that we delete ourselves needs no proof.
+    fn deletes(&mut self, set: Option<u64>) {
+        for named in self.named.values_mut().filter(|named| Some(named.id) == set) {
+            named.id = 0;
         }
     }
 
@@ -197,11 +204,12 @@ struct Missed {
     calmly: bool,
 }
 
-/// Groups are let go with care.
+/// Groups are let go with care. A group that is made anew under an old name is another one, so they go by ARN.
 #[derive(Debug, Default)]
 pub struct KeepsPools {
-    known: BTreeSet<String>,
-    listing: BTreeSet<String>,
+    /// The name of each.
+    known: BTreeMap<String, String>,
+    listing: BTreeMap<String, String>,
     missed: BTreeMap<String, Missed>,
 }
 
@@ -223,9 +231,8 @@ impl Checker for KeepsPools {
         for effect in moment.effects {
             let Effect::Note(Notice::Pool { group, fact: PoolFact::Gone, .. }) = effect else { continue };
             let named = moment.observed.machine.is_some_and(|machine| machine.config().pools.contains_key(group));
-            self.known.remove(group);
-            let missed = self.missed.remove(group);
-            let proved = missed.is_some_and(|missed| missed.calmly) || replaced(moment, group);
+            let missed = self.let_go(group);
+            let proved = missed.is_some_and(|missed| missed.calmly) || replaced(moment, group) || self.has(group);
             if !proved && !named {
                 return Err(format!("{group} is let go, having been missed like this: {missed:?}"));
             }
@@ -235,6 +242,19 @@ impl Checker for KeepsPools {
 }
 
 impl KeepsPools {
+    /// Whether a group of this name is there, now that another of that name was let go.
+    fn has(&self, group: &str) -> bool {
+        self.known.values().any(|name| name == group)
+    }
+
+    /// Forgets the group of this name that was missed longest.
+    fn let_go(&mut self, group: &str) -> Option<Missed> {
+        let named = self.known.iter().filter(|(_, name)| *name == group).map(|(arn, _)| arn);
+        let arn = named.max_by_key(|arn| self.missed.get(*arn).map_or(0, |missed| missed.times)).cloned()?;
+        self.known.remove(&arn);
+        self.missed.remove(&arn)
+    }
+
     fn listed(&mut self, moment: &Moment<'_>) {
         let listing =
             matches!(moment.wire.ended().map(|flight| &flight.asked), Some(Asked::Describe { listing: true }));
@@ -246,7 +266,7 @@ impl KeepsPools {
             self.listing.clear();
             return;
         };
-        self.listing.extend(groups.iter().map(|group| group.name.clone()));
+        self.listing.extend(groups.iter().map(|group| (group.arn.clone(), group.name.clone())));
         if next_token.is_none() {
             self.complete(moment.observed.at);
         }
@@ -254,12 +274,12 @@ impl KeepsPools {
 
     fn complete(&mut self, now: Instant) {
         let listing = std::mem::take(&mut self.listing);
-        self.missed.retain(|name, _| !listing.contains(name));
-        self.known.extend(listing.iter().cloned());
-        let missing: Vec<_> = self.known.iter().filter(|name| !listing.contains(*name)).cloned().collect();
+        self.missed.retain(|arn, _| !listing.contains_key(arn));
+        let missing: Vec<_> = self.known.keys().filter(|arn| !listing.contains_key(*arn)).cloned().collect();
+        self.known.extend(listing);
         let many = missing.len() >= 2 && missing.len() * BRAKE_SHARE > self.known.len();
-        for name in missing {
-            let missed = self.missed.entry(name).or_insert(Missed { since: now, times: 0, calmly: false });
+        for arn in missing {
+            let missed = self.missed.entry(arn).or_insert(Missed { since: now, times: 0, calmly: false });
             missed.times += 1;
             missed.calmly |= !many && missed.times >= GONE_AFTER && now.since(missed.since) >= GONE_FOR;
         }
