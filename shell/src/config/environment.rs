@@ -9,6 +9,8 @@ use super::section::Source;
 const PREFIX: &str = "POOLKEEPER_";
 /// What stands between a section and its key.
 const SEPARATOR: &str = "__";
+/// The most parts of a name that stands for a key: no key lies that deep, and a table that did could not even be dropped.
+const MOST_PARTS: usize = 8;
 /// Keys outside any section.
 const TOP_LEVEL: [&str; 3] = ["stack", "owner", "state_dir"];
 /// Variables of ours that are no keys.
@@ -40,7 +42,7 @@ pub(super) fn apply(
         match keys.as_slice() {
             [key] if RESERVED.contains(&key.as_str()) => {}
             [key] if !TOP_LEVEL.contains(&key.as_str()) => environment.ignored.push(variable),
-            keys if keys.iter().any(String::is_empty) => environment.ignored.push(variable),
+            keys if keys.len() > MOST_PARTS || keys.iter().any(String::is_empty) => environment.ignored.push(variable),
             [sections @ .., key] => {
                 set(source, table, (sections, key), (variable, value))?;
             }

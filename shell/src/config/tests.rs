@@ -193,3 +193,10 @@ fn a_bad_variable_is_named_instead_of_the_file() {
         assert!(message.contains(variable) && message.contains(part), "{message}");
     }
 }
+
+#[test]
+fn a_variable_of_very_many_parts_means_nothing() {
+    let variable = format!("POOLKEEPER_POOL{}", "__A".repeat(100_000));
+    let config = load_with(EXAMPLE, &[(&variable, "1")]).unwrap();
+    assert!(config.hints.iter().any(|hint| hint.contains("POOLKEEPER_POOL__A")), "{:?}", config.hints);
+}

@@ -71,8 +71,9 @@ fn times(bytes: &[u8]) -> usize {
 fn addresses(bytes: &[u8]) -> usize {
     let text = String::from_utf8_lossy(bytes);
     let scope = Scope::parse(&text);
-    let paths = scope.as_ref().ok().map(|s| (s.path(), s.registration_token_path(), s.installation_path()));
-    length(&(ServerUrl::parse(&text, false), ServerUrl::parse(&text, true), scope, paths))
+    let paths = scope.as_ref().ok().map(|s| [s.path(), s.registration_token_path(), s.installation_path()]);
+    let longest = paths.iter().flatten().map(String::len).max().unwrap_or(0);
+    longest.max(length(&(ServerUrl::parse(&text, false), ServerUrl::parse(&text, true)))).max(length(&scope))
 }
 
 /// A machine whose first listing is asked for.
