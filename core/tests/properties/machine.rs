@@ -75,7 +75,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         60 => (0..4usize, outcome()).prop_map(|(which, outcome)| Op::GitHub { which, outcome }),
         30 => (0..3usize, proptest::option::weighted(0.15, aws_error())).prop_map(|(which, error)| Op::Aws { which, error }),
-        3 => shape().prop_map(Op::Human),
+        10 => shape().prop_map(Op::Human),
         1 => Just(Op::Vanish),
         8 => Just(Op::Boot),
         6 => span_ms().prop_map(Op::Wait),
@@ -102,7 +102,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         20 => proptest::option::of(news).prop_map(|news| Outcome::Well { news }),
         1 => Just(Outcome::Nonsense),
-        2 => proptest::sample::select(vec![400, 401, 403, 404, 409, 429, 503]).prop_map(Outcome::Status),
+        5 => proptest::sample::select(vec![400, 401, 403, 404, 404, 409, 409, 429, 503]).prop_map(Outcome::Status),
         1 => proptest::sample::select(kinds).prop_map(Outcome::Transport),
     ]
 }
@@ -455,7 +455,7 @@ fn the_orders_lead_to_every_call_a_pool_makes() {
 }
 
 proptest! {
-    #![proptest_config(settings(60))]
+    #![proptest_config(settings(120))]
 
     #[test]
     fn a_pool_keeps_the_rules_whatever_its_peers_answer(ops in ops()) {
