@@ -24,7 +24,7 @@ use crate::aws::GroupSpec;
 use crate::github::SetKey;
 pub use event::{Demand, Timed, What};
 pub use knobs::Knobs;
-pub use run::{Failure, Phase, Stats, Verdict, record, run};
+pub use run::{Failure, Phase, Stats, Verdict, record, run, run_prepared};
 pub use shrink::{MOST_RUNS, Shrunk, shrink, shrink_by};
 
 /// The format of scenario files: it rises when an old one no longer parses.

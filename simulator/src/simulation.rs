@@ -326,6 +326,13 @@ impl Simulation {
         }
     }
 
+    /// Judges the first daemon by the checker of that name alone.
+    pub fn judge_by(&mut self, checker: &str) {
+        if let Some(host) = self.hosts.first_mut() {
+            host.judge_by(checker);
+        }
+    }
+
     /// Lets somebody edit what the first daemon's machine hears and says from now on.
     pub fn sabotage(&mut self, saboteur: Box<dyn Saboteur>) {
         if let Some(host) = self.hosts.first_mut() {

@@ -77,16 +77,22 @@ pub struct Stats {
 /// Runs a scenario, as fast as can be.
 #[must_use]
 pub fn run(scenario: &Scenario) -> Verdict {
-    play(scenario, Keeping::nothing())
+    play(scenario, Keeping::nothing(), |_| ())
+}
+
+/// Runs a scenario, once the simulation was prepared: with a saboteur, with more checkers or with fewer.
+#[must_use]
+pub fn run_prepared(scenario: &Scenario, prepare: impl FnOnce(&mut Simulation)) -> Verdict {
+    play(scenario, Keeping::nothing(), prepare)
 }
 
 /// Runs a scenario, and writes the journals that the daemons would write.
 #[must_use]
 pub fn record(scenario: &Scenario, journal: JournalSettings) -> Verdict {
-    play(scenario, Keeping { journal: Some(journal), ..Keeping::nothing() })
+    play(scenario, Keeping { journal: Some(journal), ..Keeping::nothing() }, |_| ())
 }
 
-fn play(scenario: &Scenario, keeping: Keeping) -> Verdict {
+fn play(scenario: &Scenario, keeping: Keeping, prepare: impl FnOnce(&mut Simulation)) -> Verdict {
     let failed = |checker: &str, contract: &str, what: String| Verdict {
         failure: Some(Failure {
             checker: checker.to_owned(),
@@ -104,7 +110,8 @@ fn play(scenario: &Scenario, keeping: Keeping) -> Verdict {
         Err(problem) => return failed(HARNESS, RUNS, problem),
     };
     let played = catch_unwind(AssertUnwindSafe(|| {
-        let simulation = Simulation::keeping(config, scenario.seed, keeping);
+        let mut simulation = Simulation::keeping(config, scenario.seed, keeping);
+        prepare(&mut simulation);
         Stage { scenario, plans: scenario.pools.clone(), simulation, second_wanted: false }.play()
     }));
     played.unwrap_or_else(|panic| failed(HARNESS, MODELS_HOLD, panic_text(panic.as_ref())))

@@ -20,8 +20,8 @@ use poolkeeper_core::time::{Instant, Now};
 
 use crate::world::World;
 pub use calls::{EndsOnce, OneSession, Renewals, Timers};
-pub use capacity::{Bounds, HeldTarget, NewsOnly, Passive, SafeLowering, Target};
-pub use effort::{Bounded, Effort};
+pub use capacity::{Bounds, HeldTarget, NewsOnly, NoVictim, Passive, SafeLowering, Target};
+pub use effort::{Bounded, Effort, Patient};
 pub use jobs::{AckLast, Acquisition, JobsEnd, Listening};
 pub use lifecycle::{KeepsPools, ProvedGone, Remembers, StopsQuietly};
 pub use secrecy::{NoSecret, holds_secret};
@@ -120,6 +120,11 @@ impl Checks {
         self.checkers.push(checker);
     }
 
+    /// Keeps only the checker of that name.
+    pub fn only(&mut self, name: &str) {
+        self.checkers.retain(|checker| checker.name() == name);
+    }
+
     /// The daemon begins another life.
     pub fn started(&mut self) {
         self.wire.started();
@@ -172,6 +177,7 @@ pub fn of_the_machine() -> Vec<Box<dyn Checker>> {
         Box::new(Timers::default()),
         Box::new(Bounded::default()),
         Box::new(Effort::default()),
+        Box::new(Patient::default()),
         Box::new(Bounds),
         Box::new(NewsOnly),
         Box::new(SafeLowering),
@@ -189,7 +195,7 @@ pub fn of_the_machine() -> Vec<Box<dyn Checker>> {
 /// Those that know the truth behind the peers' words.
 #[must_use]
 pub fn of_the_world() -> Vec<Box<dyn Checker>> {
-    vec![Box::new(JobsEnd), Box::new(Target), Box::new(Listening)]
+    vec![Box::new(NoVictim::default()), Box::new(JobsEnd), Box::new(Target), Box::new(Listening)]
 }
 
 /// What remains of a sealed reply.

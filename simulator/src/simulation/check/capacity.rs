@@ -7,6 +7,8 @@ use poolkeeper_core::time::Duration;
 use super::model::{self, Capacity};
 use super::wire::GroupSeen;
 use super::{Checker, Moment, Observed};
+use crate::aws::{Actor, Cause};
+use crate::world::JobRecord;
 
 /// The writes of a step: group, what is known of it, and the capacity.
 fn writes<'a>(moment: &Moment<'a>) -> impl Iterator<Item = (&'a str, Option<&'a GroupSeen>, u32)> {
@@ -23,6 +25,35 @@ fn writes<'a>(moment: &Moment<'a>) -> impl Iterator<Item = (&'a str, Option<&'a 
         | Effect::Note(_)
         | Effect::Exit(_) => None,
     })
+}
+
+/// No job dies by our doing.
+#[derive(Debug, Default)]
+pub struct NoVictim {
+    killed: u64,
+}
+
+impl Checker for NoVictim {
+    fn name(&self) -> &'static str {
+        "no_victim"
+    }
+
+    fn contract(&self) -> &'static str {
+        "no write of ours makes Auto Scaling pick an instance that is at work"
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        let Some(world) = moment.observed.world else { return Ok(()) };
+        let killed = world.ledger().totals_ref().killed;
+        if killed == self.killed {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.killed, killed);
+        let by_us = |job: &JobRecord| job.lost_to == Some(Cause::ScaleIn { by: Actor::Caller });
+        let last = world.ledger().jobs().filter(|(_, job)| by_us(job)).last();
+        let instance = last.and_then(|(_, job)| job.runner.clone()).unwrap_or_default();
+        Err(format!("{} jobs lost their instances, the last one {instance}", killed - before))
+    }
 }
 
 /// The age at which a describe is too old to lower capacity by it.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use poolkeeper_core::event::Effect;
-use poolkeeper_core::github::request::CallKind;
+use poolkeeper_core::event::{Effect, Event};
+use poolkeeper_core::github::reply::Reply;
+use poolkeeper_core::github::request::{CallKind, RequestId};
+use poolkeeper_core::time::{Duration, Instant};
 
 use super::{Asked, Checker, Moment, Observed};
 
@@ -203,6 +205,54 @@ impl Effort {
                     return Err(format!("{writes} writes to {group} in a minute, with {messages} messages"));
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+/// GitHub's wish to be left alone is kept.
+#[derive(Debug, Default)]
+pub struct Patient {
+    /// Until when nothing is to be sent, by connection.
+    until: BTreeMap<String, Instant>,
+    /// The connection of each call.
+    asked: BTreeMap<RequestId, String>,
+}
+
+impl Checker for Patient {
+    fn name(&self) -> &'static str {
+        "patient"
+    }
+
+    fn contract(&self) -> &'static str {
+        "after a 429 with Retry-After nothing but polls is sent on that connection until then"
+    }
+
+    fn started(&mut self) {
+        *self = Self::default();
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        let at = moment.observed.at;
+        if let Event::GitHubReply { id, result } = moment.event
+            && let Some(connection) = self.asked.remove(id)
+            && let Ok(Reply { status: 429, headers, .. }) = result
+            && let Some(wait_s) = headers.retry_after.as_ref().and_then(|text| text.parse().ok())
+        {
+            let until = at + Duration::from_secs(wait_s);
+            let kept = self.until.entry(connection).or_insert(until);
+            *kept = until.max(*kept);
+        }
+        for effect in moment.effects {
+            let Effect::GitHub { id, call, request } = effect else { continue };
+            if let Some(until) = self.until.get(&request.connection)
+                && !call.is_poll()
+                && at < *until
+            {
+                let early = until.since(at).as_millis();
+                return Err(format!("{} is sent {early} ms early on {}", call.as_str(), request.connection));
+            }
+            self.asked.insert(*id, request.connection.clone());
         }
         Ok(())
     }
