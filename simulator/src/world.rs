@@ -19,7 +19,7 @@ use crate::runners::{Agents, RunnersConfig};
 use crate::workload::{JobPlan, Workload, WorkloadConfig};
 pub use fault::{Fault, FaultAction, WaitHeader, Weather};
 use fault::{Faults, Verdict};
-pub use ledger::{JobRecord, Ledger, PoolCounts, Totals};
+pub use ledger::{JobRecord, Ledger, PoolCounts, Totals, Victim};
 use life::Timer;
 use troubled::Lingering;
 

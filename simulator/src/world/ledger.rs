@@ -12,6 +12,8 @@ use crate::workload::{Cancel, JobPlan};
 /// The most jobs that are remembered after their end: the oldest are forgotten first.
 const MAX_ENDED: usize = 100_000;
 /// The most latency samples that wait to be taken: the oldest are forgotten first.
+/// The newest victims that are kept.
+const MAX_VICTIMS: usize = 1000;
 const MAX_SAMPLES: usize = 100_000;
 
 /// One job's life.
@@ -61,8 +63,7 @@ pub struct Totals {
     pub ended: u64,
     /// Of those, as they should.
     pub ended_well: u64,
-    /// Jobs whose instance was picked as a victim of the caller's own change of desired capacity, in groups that were
-    /// always protected.
+    /// Jobs whose instance was picked as a victim of the caller's own change of desired capacity.
     pub killed: u64,
     /// Jobs ended, by how.
     pub results: BTreeMap<JobResult, u64>,
@@ -97,6 +98,15 @@ pub struct PoolCounts {
     pub ended: u64,
 }
 
+/// A job whose instance was picked as a victim of the caller's own change of desired capacity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Victim {
+    /// The group.
+    pub group: String,
+    /// Whether somebody had left the group unprotected at any time.
+    pub released: bool,
+}
+
 /// All that was counted and measured.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
@@ -108,6 +118,7 @@ pub struct Ledger {
     wanted: BTreeMap<String, VecDeque<(JobId, u32, u64)>>,
     wanted_in: BTreeMap<JobId, String>,
     samples: VecDeque<u64>,
+    victims: VecDeque<Victim>,
 }
 
 impl Ledger {
@@ -202,13 +213,22 @@ impl Ledger {
         counts.running += 1;
     }
 
-    /// The instance of a job that runs is being terminated.
-    pub(super) fn job_loses_instance(&mut self, id: JobId, cause: Cause, protected: bool) {
+    /// The instance of a job that runs is being terminated, in a group that somebody may once have left unprotected.
+    pub(super) fn job_loses_instance(&mut self, id: JobId, cause: Cause, group: &str, released: bool) {
         let Some(record) = self.jobs.get_mut(&id).filter(|record| record.ended_us.is_none()) else { return };
         record.lost_to = Some(cause);
-        if protected && cause == (Cause::ScaleIn { by: Actor::Caller }) {
+        if cause == (Cause::ScaleIn { by: Actor::Caller }) {
             self.totals.killed += 1;
+            self.victims.push_back(Victim { group: group.to_owned(), released });
+            while self.victims.len() > MAX_VICTIMS {
+                self.victims.pop_front();
+            }
         }
+    }
+
+    /// The newest of the jobs that the caller's own changes of desired capacity ended, oldest first.
+    pub fn victims(&self) -> impl DoubleEndedIterator<Item = &Victim> {
+        self.victims.iter()
     }
 
     pub(super) fn job_ended(&mut self, id: JobId, result: JobResult, us: u64) {

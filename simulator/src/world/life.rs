@@ -193,8 +193,8 @@ impl World {
             AwsEvent::InstanceTerminating { id, cause, group } => {
                 let Some(agent) = self.agents.by_instance.remove(&id) else { return };
                 if let Some(job) = agent.job {
-                    let protected = !self.aws.was_released(&group);
-                    self.ledger.job_loses_instance(job, cause, protected);
+                    let released = self.aws.was_released(&group);
+                    self.ledger.job_loses_instance(job, cause, &group, released);
                 }
                 if let Some(key) = agent.set {
                     self.github.set_time(self.at.now);

@@ -1,5 +1,7 @@
 //! Desired capacity: what is written, when, and where it ends.
 
+use std::collections::BTreeMap;
+
 use poolkeeper_core::aws::AwsCall;
 use poolkeeper_core::event::Effect;
 use poolkeeper_core::time::Duration;
@@ -7,8 +9,6 @@ use poolkeeper_core::time::Duration;
 use super::model::{self, Capacity};
 use super::wire::GroupSeen;
 use super::{Checker, Moment, Observed};
-use crate::aws::{Actor, Cause};
-use crate::world::JobRecord;
 
 /// The writes of a step: group, what is known of it, and the capacity.
 fn writes<'a>(moment: &Moment<'a>) -> impl Iterator<Item = (&'a str, Option<&'a GroupSeen>, u32)> {
@@ -28,9 +28,14 @@ fn writes<'a>(moment: &Moment<'a>) -> impl Iterator<Item = (&'a str, Option<&'a 
 }
 
 /// No job dies by our doing.
+///
+/// Where somebody left a group unprotected, a write that raises capacity by what was last described may be lower than
+/// what somebody else has set since, and end a job: desired capacity is absolute. A write that lowers never may.
 #[derive(Debug, Default)]
 pub struct NoVictim {
     killed: u64,
+    /// Whether the last write to a group was below the instances it was last seen to have.
+    lowered: BTreeMap<String, bool>,
 }
 
 impl Checker for NoVictim {
@@ -39,20 +44,20 @@ impl Checker for NoVictim {
     }
 
     fn contract(&self) -> &'static str {
-        "no write of ours makes Auto Scaling pick an instance that is at work"
+        "no write of ours makes Auto Scaling pick an instance at work, but one that raises an unprotected group's capacity"
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         let Some(world) = moment.observed.world else { return Ok(()) };
         let killed = world.ledger().totals_ref().killed;
-        if killed == self.killed {
-            return Ok(());
+        let new = usize::try_from(killed - std::mem::replace(&mut self.killed, killed)).unwrap_or(usize::MAX);
+        let lowered = |group: &str| self.lowered.get(group).copied().unwrap_or(true);
+        let ours = world.ledger().victims().rev().take(new).find(|victim| !victim.released || lowered(&victim.group));
+        let objection = ours.map(|victim| format!("a job of {} lost its instance to a write of ours", victim.group));
+        for (group, seen, desired) in writes(moment) {
+            self.lowered.insert(group.to_owned(), seen.is_none_or(|seen| desired < seen.live));
         }
-        let before = std::mem::replace(&mut self.killed, killed);
-        let by_us = |job: &JobRecord| job.lost_to == Some(Cause::ScaleIn { by: Actor::Caller });
-        let last = world.ledger().jobs().filter(|(_, job)| by_us(job)).last();
-        let instance = last.and_then(|(_, job)| job.runner.clone()).unwrap_or_default();
-        Err(format!("{} jobs lost their instances, the last one {instance}", killed - before))
+        objection.map_or(Ok(()), Err)
     }
 }
 
