@@ -1,8 +1,8 @@
 //! Events a second through one machine: 70 % empty polls, 20 % messages of two jobs, 8 % AWS replies, 2 % pages of 100
 //! described groups. Only the time inside `Machine::handle` counts.
 //!
-//! The run keeps these proportions as far as the machine asks for that much; what each kind costs is measured, and the
-//! figure is the mix of these costs. A message's cost includes the reply to its acknowledge. The counts that are read
+//! What each kind costs is measured in a run of polls and messages in these proportions, and the figure is the mix of
+//! these costs. A message's cost includes the reply to its acknowledge. The counts that are read
 //! again every ten minutes are shown and not mixed in: how many there are depends on how fast time passes.
 //!
 //! `cargo bench -p poolkeeper-core --bench events`
@@ -23,14 +23,12 @@ mod peer;
 
 use peer::{Peer, config, github_event, message};
 
-/// Rounds of the mix: each brings up to 100 events of it.
+/// Rounds of polls and messages, 90 of them each.
 const ROUNDS: u64 = 3_000;
 /// What the describes bring, by the hundred.
 const GROUP: &str = "described group";
 const QUIET: u64 = 70;
 const MESSAGES: u64 = 20;
-const WRITES: usize = 8;
-const PAGES: usize = 2;
 /// How long a poll is held.
 const POLL_MS: u64 = 50_000;
 
@@ -113,12 +111,8 @@ impl Bench {
                 self.time(github_event(id, reply));
             }
         }
-        for _ in 0..WRITES {
-            let Some(effect) = self.writes.pop_front() else { break };
-            self.aws_reply(effect);
-        }
-        for _ in 0..PAGES {
-            let Some(effect) = self.describes.pop_front() else { break };
+        // All that waits is answered: what AWS leaves unanswered for a minute is given up.
+        for effect in core::mem::take(&mut self.writes).into_iter().chain(core::mem::take(&mut self.describes)) {
             self.aws_reply(effect);
         }
         if self.machine.poll_timeout().is_some_and(|(at, _)| at.as_millis() <= self.peer.now_ms) {
