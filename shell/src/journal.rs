@@ -53,6 +53,8 @@ struct OpenSegment {
 struct Counted {
     file: File,
     bytes: u64,
+    /// Up to here the file consists of whole blocks.
+    whole: u64,
 }
 
 impl std::fmt::Debug for Journal {
@@ -133,7 +135,7 @@ impl Journal {
         let segment = self.segments;
         let path = dir.join(format!("{PREFIX}{}-{segment:06}{SUFFIX}", self.life_ms));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        let mut encoder = Encoder::new(Counted { file, bytes: 0 }, LEVEL)?;
+        let mut encoder = Encoder::new(Counted { file, bytes: 0, whole: 0 }, LEVEL)?;
         let header = Header {
             format: FORMAT,
             version: VERSION.to_owned(),
@@ -161,13 +163,23 @@ impl OpenSegment {
 
 impl Write for Counted {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.bytes = self.bytes.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
-        Ok(written)
+        match self.file.write(bytes) {
+            Ok(written) => {
+                self.bytes = self.bytes.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
+                Ok(written)
+            }
+            Err(error) => {
+                // The journal ends here. A file that cannot be cut back is read up to where it is torn.
+                drop(self.file.set_len(self.whole));
+                Err(error)
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.flush()?;
+        self.whole = self.bytes;
+        Ok(())
     }
 }
 
