@@ -201,6 +201,58 @@ impl CallKind {
         }
     }
 
+    /// Whether its reply brings a secret, so that of its body only what is sealed goes on.
+    #[must_use]
+    pub const fn is_sealed(self) -> bool {
+        match self {
+            Self::AccessToken
+            | Self::RegistrationToken
+            | Self::AdminConnection
+            | Self::CreateSession
+            | Self::RefreshSession
+            | Self::JitConfig => true,
+            Self::Installation
+            | Self::RunnerGroup
+            | Self::ScaleSets
+            | Self::ScaleSetByName
+            | Self::ScaleSet
+            | Self::CreateScaleSet
+            | Self::UpdateScaleSet
+            | Self::DeleteScaleSet
+            | Self::DeleteSession
+            | Self::Poll
+            | Self::Acknowledge
+            | Self::Acquire
+            | Self::AcquirableJobs => false,
+        }
+    }
+
+    /// Whether a message session makes it: a session has one of these under way at most.
+    #[must_use]
+    pub const fn is_of_session(self) -> bool {
+        match self {
+            Self::CreateSession
+            | Self::RefreshSession
+            | Self::DeleteSession
+            | Self::Poll
+            | Self::Acknowledge
+            | Self::Acquire
+            | Self::AcquirableJobs => true,
+            Self::Installation
+            | Self::AccessToken
+            | Self::RegistrationToken
+            | Self::AdminConnection
+            | Self::RunnerGroup
+            | Self::ScaleSets
+            | Self::ScaleSetByName
+            | Self::ScaleSet
+            | Self::CreateScaleSet
+            | Self::UpdateScaleSet
+            | Self::DeleteScaleSet
+            | Self::JitConfig => false,
+        }
+    }
+
     /// Whether this is the long poll, which has clients and bounds of its own.
     #[must_use]
     pub const fn is_poll(self) -> bool {

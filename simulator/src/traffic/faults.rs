@@ -123,34 +123,9 @@ impl Faults {
     }
 }
 
-/// Whether a call's body is sealed: then nothing else of it reaches the machine.
-const fn is_sealed(call: CallKind) -> bool {
-    match call {
-        CallKind::AccessToken
-        | CallKind::RegistrationToken
-        | CallKind::AdminConnection
-        | CallKind::CreateSession
-        | CallKind::RefreshSession
-        | CallKind::JitConfig => true,
-        CallKind::Installation
-        | CallKind::RunnerGroup
-        | CallKind::ScaleSets
-        | CallKind::ScaleSetByName
-        | CallKind::ScaleSet
-        | CallKind::CreateScaleSet
-        | CallKind::UpdateScaleSet
-        | CallKind::DeleteScaleSet
-        | CallKind::DeleteSession
-        | CallKind::Poll
-        | CallKind::Acknowledge
-        | CallKind::Acquire
-        | CallKind::AcquirableJobs => false,
-    }
-}
-
 fn success(call: CallKind, body: &str) -> Reply {
     let len = u64::try_from(body.len()).unwrap_or_default();
-    let body = if is_sealed(call) { Body::Sealed(Sealed::Unparsed { len }) } else { raw(body) };
+    let body = if call.is_sealed() { Body::Sealed(Sealed::Unparsed { len }) } else { raw(body) };
     Reply { status: 200, headers: ReplyHeaders::default(), body }
 }
 
@@ -172,7 +147,7 @@ fn limited(call: CallKind, rng: &mut Rng) -> Reply {
 
 fn refusal(call: CallKind, status: u16, type_name: &str, headers: ReplyHeaders) -> Reply {
     let message = "so it was drawn";
-    let body = if is_sealed(call) {
+    let body = if call.is_sealed() {
         Body::Sealed(Sealed::Error { type_name: type_name.to_owned(), message: message.to_owned() })
     } else {
         raw(&format!("{{\"typeName\":\"{type_name}\",\"message\":\"{message}\"}}"))

@@ -83,30 +83,6 @@ pub struct OneSession {
     calls: BTreeMap<u64, (CallKind, u32)>,
 }
 
-const fn is_of_session(call: CallKind) -> bool {
-    match call {
-        CallKind::CreateSession
-        | CallKind::RefreshSession
-        | CallKind::DeleteSession
-        | CallKind::Poll
-        | CallKind::Acknowledge
-        | CallKind::Acquire
-        | CallKind::AcquirableJobs => true,
-        CallKind::Installation
-        | CallKind::AccessToken
-        | CallKind::RegistrationToken
-        | CallKind::AdminConnection
-        | CallKind::RunnerGroup
-        | CallKind::ScaleSets
-        | CallKind::ScaleSetByName
-        | CallKind::ScaleSet
-        | CallKind::CreateScaleSet
-        | CallKind::UpdateScaleSet
-        | CallKind::DeleteScaleSet
-        | CallKind::JitConfig => false,
-    }
-}
-
 impl Checker for OneSession {
     fn name(&self) -> &'static str {
         "one_session"
@@ -122,14 +98,14 @@ impl Checker for OneSession {
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         if let Some(Asked::GitHub { call, set }) = moment.wire.ended().map(|flight| &flight.asked)
-            && is_of_session(*call)
+            && call.is_of_session()
             && let Some((_, calls)) = self.calls.get_mut(set)
         {
             *calls -= 1;
         }
         for effect in moment.effects {
             let Effect::GitHub { call, request, .. } = effect else { continue };
-            if !is_of_session(*call) {
+            if !call.is_of_session() {
                 continue;
             }
             let Some(set) = super::wire::set_in(&request.url) else { continue };

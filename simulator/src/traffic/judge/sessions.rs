@@ -18,30 +18,6 @@ pub(crate) struct OneSessionCall {
     busy: BTreeMap<PoolId, CallKind>,
 }
 
-const fn is_sessions(call: CallKind) -> bool {
-    match call {
-        CallKind::CreateSession
-        | CallKind::RefreshSession
-        | CallKind::DeleteSession
-        | CallKind::Poll
-        | CallKind::Acknowledge
-        | CallKind::Acquire
-        | CallKind::AcquirableJobs => true,
-        CallKind::Installation
-        | CallKind::AccessToken
-        | CallKind::RegistrationToken
-        | CallKind::AdminConnection
-        | CallKind::RunnerGroup
-        | CallKind::ScaleSets
-        | CallKind::ScaleSetByName
-        | CallKind::ScaleSet
-        | CallKind::CreateScaleSet
-        | CallKind::UpdateScaleSet
-        | CallKind::DeleteScaleSet
-        | CallKind::JitConfig => false,
-    }
-}
-
 impl Judge for OneSessionCall {
     fn contract(&self) -> &'static str {
         "a session makes one call at a time"
@@ -63,7 +39,7 @@ impl Judge for OneSessionCall {
             }
             is_open
         });
-        for (id, call, _) in requests(look.effects).filter(|(_, call, _)| is_sessions(*call)) {
+        for (id, call, _) in requests(look.effects).filter(|(_, call, _)| call.is_of_session()) {
             let Some(pool) = look.machine.pool_of_call(id) else { continue };
             if let Some(other) = self.busy.insert(pool, call) {
                 return Err(format!("pool {}: {} beside {}", pool.0, call.as_str(), other.as_str()));
