@@ -63,7 +63,7 @@ pub enum ConnectionEvent {
     },
     /// The config replaced this connection: what waits ends as cancelled, and nothing more is sent.
     Retire,
-    /// The caller no longer wants the poll it asked for; the poll still ends.
+    /// The caller no longer wants the poll or the session it asked for; the call still ends, at once if it was not sent.
     Cancel {
         /// Who.
         caller: Caller,
@@ -137,6 +137,14 @@ struct Waiting {
     caller: Caller,
     call: Call,
     token_refused: bool,
+}
+
+impl Waiting {
+    /// How it ends unsent.
+    const fn cancelled(&self) -> ConnectionEffect {
+        let result = Err(CallError::cancelled());
+        ConnectionEffect::Called { caller: self.caller, call: self.call.kind(), result }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -338,16 +346,21 @@ impl Connection {
         effects.push(ConnectionEffect::Called { caller, call: kind, result });
     }
 
-    fn cancel(&self, caller: Caller, effects: &mut Vec<ConnectionEffect>) {
+    fn cancel(&mut self, caller: Caller, effects: &mut Vec<ConnectionEffect>) {
         effects.extend(self.polls.0.get(&caller).map(|id| ConnectionEffect::Cancel { id: *id }));
+        let unwanted = |waiting: &Waiting| {
+            waiting.caller == caller && matches!(waiting.call, Call::Poll { .. } | Call::CreateSession { .. })
+        };
+        for queue in [&mut self.urgent, &mut self.waiting] {
+            if let Some(waiting) = queue.iter().position(unwanted).and_then(|place| queue.remove(place)) {
+                effects.push(waiting.cancelled());
+            }
+        }
     }
 
     fn retire(&mut self, effects: &mut Vec<ConnectionEffect>) {
         self.retired = true;
-        for Waiting { caller, call, .. } in self.urgent.drain(..).chain(self.waiting.drain(..)) {
-            let result = Err(CallError::cancelled());
-            effects.push(ConnectionEffect::Called { caller, call: call.kind(), result });
-        }
+        effects.extend(self.urgent.drain(..).chain(self.waiting.drain(..)).map(|waiting| waiting.cancelled()));
         effects.extend(self.polls.0.values().map(|id| ConnectionEffect::Cancel { id: *id }));
         self.tokens.drop_all(effects);
     }

@@ -75,6 +75,9 @@ pub struct Machine {
     by_name: BTreeMap<u64, PoolId>,
     by_set: BTreeMap<String, PoolId>,
     desired_by_org: BTreeMap<String, u32>,
+    /// Pools whose organization's wall leaves them less room than they want.
+    #[serde(default)]
+    cramped: BTreeMap<String, BTreeSet<PoolId>>,
     moving: BTreeSet<PoolId>,
     timers: Timers,
     #[serde(skip)]
@@ -157,6 +160,7 @@ impl Machine {
             by_name: BTreeMap::new(),
             by_set: BTreeMap::new(),
             desired_by_org: BTreeMap::new(),
+            cramped: BTreeMap::new(),
             moving: BTreeSet::new(),
             timers: Timers::default(),
             touched: Touched::default(),
@@ -277,10 +281,7 @@ impl Machine {
             Event::Tick => {}
             Event::GitHubReply { id, result } => self.github_replied(id, result, effects),
             Event::AwsReply { id, result } => self.aws_replied(id, result, effects),
-            Event::Remembered { ok: true, .. } => {}
-            Event::Remembered { key, ok: false } => {
-                effects.push(Effect::Note(Notice::NotRemembered { key }));
-            }
+            Event::Remembered { key, ok } => self.remembered(key, ok, effects),
             Event::Reconfigure(config) => self.reconfigure(*config, effects),
             Event::Stop => self.stop(effects),
         }
@@ -330,13 +331,12 @@ impl Machine {
     }
 
     fn settle(&mut self, effects: &mut Vec<Effect>) {
-        while let Some(id) = self.touched.pop_first() {
-            self.settle_pool(id, effects);
-        }
+        self.settle_touched(effects);
         self.feed_hungry(effects);
         self.pump_aws(effects);
-        while let Some(id) = self.touched.pop_first() {
-            self.settle_pool(id, effects);
+        // A write that frees room behind a wall lets others write.
+        while self.settle_touched(effects) {
+            self.pump_aws(effects);
         }
         if let Some(stopping) = &self.stopping
             && stopping.open.is_empty()
@@ -346,11 +346,22 @@ impl Machine {
         }
     }
 
+    /// Settles every pool that was touched; whether there was any.
+    fn settle_touched(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let mut any = false;
+        while let Some(id) = self.touched.pop_first() {
+            any = true;
+            self.settle_pool(id, effects);
+        }
+        any
+    }
+
     fn settle_pool(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
         self.scratch.settled.push(id);
         self.rebind(id, effects);
         self.share_wall(id);
         self.reconcile(id, effects);
+        self.watch_room(id);
         let Some(pool) = self.pools.get(id) else { return };
         pool.check();
         if pool.is_closed() {

@@ -35,8 +35,8 @@ const RE_READ_SOON: Duration = Duration::from_secs(2);
 pub(crate) enum PoolEffect {
     /// Make this call on the pool's connection.
     Call(Caller, Call),
-    /// Give up the session's poll.
-    CancelPoll,
+    /// Give up the session's poll, or its creation if that was not sent.
+    Cancel,
     /// Keep the id of the open session, or forget it.
     Remember(Option<String>),
     /// A secret is no longer needed.
@@ -79,8 +79,8 @@ pub(crate) struct Pool {
     held: Option<Held>,
     stopping: bool,
     messages: u64,
-    /// How many messages had come when the counts were asked for: a newer one is newer than the answer.
-    read_at_message: u64,
+    /// What had come when the counts were asked for: anything newer is newer than the answer.
+    read_at_news: u64,
     error: Option<String>,
 }
 
@@ -127,7 +127,7 @@ impl Pool {
             held: None,
             stopping: false,
             messages: 0,
-            read_at_message: 0,
+            read_at_news: 0,
             error: None,
         }
     }
@@ -269,12 +269,18 @@ impl Pool {
                 let learned = self.scale_set.answered(cx, spec, result);
                 effects.extend(learned.facts.into_iter().map(PoolEffect::Note));
                 self.error = learned.error;
-                if let Some(statistics) = learned.statistics.filter(|_| self.read_at_message == self.messages) {
+                if let Some(statistics) = learned.statistics.filter(|_| self.read_at_news == self.news()) {
                     self.held = None;
+                    self.session.set_counts(statistics);
                     self.statistics = Some(statistics);
                 }
             }
         }
+    }
+
+    /// The id of its session is kept, or cannot be.
+    pub(crate) fn remembered(&mut self, cx: &mut Turn<'_>, config: &Config, effects: &mut Vec<PoolEffect>) {
+        self.session_event(cx, SessionEvent::Remembered, config, effects);
     }
 
     fn session_event(
@@ -297,7 +303,7 @@ impl Pool {
             SessionEffect::Call(call) => {
                 return effects.push(PoolEffect::Call(Caller::Session(self.id), call));
             }
-            SessionEffect::CancelPoll => return effects.push(PoolEffect::CancelPoll),
+            SessionEffect::Cancel => return effects.push(PoolEffect::Cancel),
             SessionEffect::Remember(session) => {
                 return effects.push(PoolEffect::Remember(Some(session)));
             }
@@ -399,12 +405,17 @@ impl Pool {
         {
             let call = self.scale_set.next(cx.now, spec, self.session.is_open());
             if call.is_some() {
-                self.read_at_message = self.messages;
+                self.read_at_news = self.news();
             }
             effects.extend(call.map(|call| PoolEffect::Call(Caller::Pool(self.id), call)));
         }
         let wanted = self.wanted(cx.now);
         self.scaler.watch_surplus(cx.now, &wanted);
+    }
+
+    /// Counts whatever changes the counts: messages, and jobs acquired.
+    const fn news(&self) -> u64 {
+        self.messages + self.session.acquires()
     }
 
     fn wants_session(&self) -> bool {
@@ -489,6 +500,14 @@ impl Pool {
             may_raise,
             may_lower: self.may_lower && !spec.paused,
         }
+    }
+
+    /// Whether its organization's wall leaves it less than it wants.
+    pub(crate) fn is_cramped(&self, now: Instant) -> bool {
+        let Some(spec) = &self.spec else { return false };
+        let wanted = self.wanted(now);
+        let free = Wanted { size_max: spec.size_max, room: u32::MAX, ..wanted };
+        self.scaler.goal(&wanted) < self.scaler.goal(&free)
     }
 
     /// How many runners there can be: what GitHub is told.

@@ -177,7 +177,14 @@ impl Scaler {
         self.count(now, group, boot_deadline);
         let first = self.described_at.is_none();
         self.described_at = Some(asked_at);
-        if self.writing.is_some() || self.wrote_at.is_some_and(|at| asked_at < at) {
+        if self.wrote_at.is_some_and(|at| asked_at < at) {
+            return None;
+        }
+        let trusted = trust_own_writes && !member_left && self.trusted_until.is_some_and(|until| now < until);
+        if let Some(before) = &mut self.writing {
+            if !trusted {
+                *before = group.desired;
+            }
             return None;
         }
         if self.doubtful_since.is_some_and(|since| asked_at >= since) {
@@ -188,7 +195,7 @@ impl Scaler {
             self.trusted_until = None;
             return None;
         }
-        if trust_own_writes && !member_left && self.trusted_until.is_some_and(|until| now < until) {
+        if trusted {
             return None;
         }
         self.trusted_until = None;

@@ -5,9 +5,10 @@
 //! | in state | on | does | next |
 //! |---|---|---|---|
 //! | Closed | open | | Deleting, if a session of ours is known to be left, else Creating |
-//! | Deleting | done, or not found | forgets it | Creating |
+//! | Deleting | done, or not found | | Creating |
 //! | Deleting | other failure | creates all the same | Creating |
-//! | Creating | session | remembers it, reports its statistics | Open |
+//! | Creating | session | remembers it, reports its statistics | Remembering |
+//! | Remembering | kept, or not, or a wait over | | Polling |
 //! | Creating | conflict | reports standby | ~ then Deleting or Creating |
 //! | Creating | scale set not found | reports it | ~ then Creating |
 //! | Creating | other failure | | ~ then Deleting or Creating |
@@ -18,6 +19,7 @@
 //! | Listing | jobs | | Acquiring, else Polling |
 //! | Acquiring | done, or refused | reports it | Acquiring, if there are more offers and room, else Acknowledging, else Polling |
 //! | Acknowledging | done | | Polling |
+//! | Acknowledging | not found | | Polling; a minute later for the oldest message, in case it is still held |
 //! | Refreshing | session | drops the old token | what was to be done |
 //! | Refreshing | refused | reports the loss | x Deleting |
 //! | any open | other failure | | ~ then the same again; after some tries x Deleting |
@@ -48,6 +50,9 @@ const RETRY_CAP: Duration = Duration::from_secs(30);
 /// Another daemon's session, or a lost one of ours, ends when it ends.
 const STANDBY_FIRST: Duration = Duration::from_secs(2);
 const STANDBY_CAP: Duration = Duration::from_secs(30);
+/// No poll is begun before the session's id is kept, so that whoever dies polling leaves a session that can be ended;
+/// a disk that takes longer than this makes nobody deaf.
+const REMEMBER_WAIT: Duration = Duration::from_secs(2);
 /// A session that lived this long was no failure.
 const LASTING: Duration = Duration::from_secs(60);
 /// A call of an open session that fails this often in a row ends the session.
@@ -67,6 +72,8 @@ pub enum SessionEvent {
     Close,
     /// The call in flight ended.
     Called(Result<Answer, CallError>),
+    /// What was to be remembered is kept, or cannot be.
+    Remembered,
     /// Time has passed.
     Tick,
 }
@@ -76,8 +83,8 @@ pub enum SessionEvent {
 pub enum SessionEffect {
     /// Make this call.
     Call(Call),
-    /// Give up the poll in flight.
-    CancelPoll,
+    /// Give up the poll in flight, or the creation of a session that was not sent.
+    Cancel,
     /// Keep the session's id: it is to be deleted first should we not live to close it.
     Remember(String),
     /// No session of ours is left.
@@ -123,7 +130,7 @@ pub enum SessionEffect {
     },
 }
 
-/// One message session. Getters: [`Self::view`], [`Self::poll_timeout`]; settings: [`Self::set_capacity`];
+/// One message session. Getters: [`Self::view`], [`Self::poll_timeout`]; settings: [`Self::set_capacity`], [`Self::set_counts`];
 /// in: [`Self::handle`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
@@ -137,6 +144,8 @@ pub struct Session {
     standby: Backoff,
     polled_at: Option<Instant>,
     polls: u64,
+    #[serde(default)]
+    acquires: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,6 +175,7 @@ impl Session {
             standby: Backoff::new(STANDBY_FIRST, STANDBY_CAP),
             polled_at: None,
             polls: 0,
+            acquires: 0,
         }
     }
 
@@ -227,12 +237,27 @@ impl Session {
         self.capacity = capacity;
     }
 
+    /// The scale set's counts were read beside the queue: jobs that wait to be acquired are listed by them. Only counts
+    /// that were asked for and told while [`Self::acquires`] stood still may be given.
+    pub const fn set_counts(&mut self, statistics: Statistics) {
+        if let State::Open(open) = &mut self.state {
+            open.counted(statistics);
+        }
+    }
+
+    /// How often jobs were asked for.
+    #[must_use]
+    pub const fn acquires(&self) -> u64 {
+        self.acquires
+    }
+
     /// Takes one event and appends its effects.
     pub fn handle(&mut self, cx: &mut Turn<'_>, event: SessionEvent, effects: &mut Vec<SessionEffect>) {
         match event {
             SessionEvent::Open { scale_set, left } => self.open(scale_set, left, effects),
             SessionEvent::Close => self.close(effects),
             SessionEvent::Called(result) => self.called(cx, result, effects),
+            SessionEvent::Remembered => self.remembered(cx.now, effects),
             SessionEvent::Tick => self.tick(cx.now, effects),
         }
     }
@@ -271,6 +296,7 @@ impl Session {
             return;
         }
         self.closing = true;
+        self.backoff.reset();
         match core::mem::replace(&mut self.state, State::Closed) {
             State::Closed => self.closing = false,
             State::Waiting { .. } => self.delete(effects),
@@ -280,8 +306,9 @@ impl Session {
             | State::Creating
             | State::Closing
             | State::RetryClosing { .. }) => {
-                if matches!(&busy, State::Open(open) if open.is_polling()) {
-                    effects.push(SessionEffect::CancelPoll);
+                let polls = matches!(&busy, State::Open(open) if open.is_polling());
+                if polls || matches!(busy, State::Creating) {
+                    effects.push(SessionEffect::Cancel);
                 }
                 self.state = busy;
             }
@@ -297,6 +324,14 @@ impl Session {
             resting @ (State::Closed | State::Waiting { .. } | State::RetryClosing { .. }) => {
                 self.state = resting;
             }
+        }
+    }
+
+    fn remembered(&mut self, now: Instant, effects: &mut Vec<SessionEffect>) {
+        if let State::Open(open) = &mut self.state
+            && open.remembered(now)
+        {
+            self.tick(now, effects);
         }
     }
 
@@ -321,12 +356,12 @@ impl Session {
         };
         if gone {
             self.left = None;
-            effects.push(SessionEffect::Forget);
         }
-        if self.closing {
-            self.finish_closing(effects);
-        } else {
-            self.create(effects);
+        match (self.closing, gone) {
+            (true, true) => self.forget(effects),
+            (true, false) => self.finish_closing(effects),
+            // What is remembered is overwritten by the next session: until then it is one that is gone.
+            (false, _) => self.create(effects),
         }
     }
 
@@ -349,7 +384,8 @@ impl Session {
         self.left = Some(session.id.clone());
         effects.push(SessionEffect::Remember(session.id.clone()));
         let statistics = session.statistics;
-        let open = Open::new(now, session.id.clone(), session.queue, session.lifetime_s, statistics);
+        let mut open = Open::new(now, session.id.clone(), session.queue, session.lifetime_s, statistics);
+        open.rest(now + REMEMBER_WAIT);
         effects.push(SessionEffect::Opened { session: session.id, statistics });
         self.resume(now, open, effects);
     }
@@ -396,11 +432,12 @@ impl Session {
             Stage::Polling => Some(Call::Poll {
                 scale_set,
                 queue: open.queue.clone(),
-                last_message: open.last_message,
+                last_message: open.after(),
                 max_capacity: self.capacity,
             }),
             Stage::Listing => Some(Call::AcquirableJobs { scale_set }),
             Stage::Acquiring => {
+                self.acquires += 1;
                 Some(Call::Acquire { scale_set, token: open.queue.token, request_ids: open.asked().to_vec() })
             }
             Stage::Acknowledging => {
@@ -505,10 +542,9 @@ impl Session {
         Ok(())
     }
 
-    fn polled(&mut self, now: Instant) {
+    const fn polled(&mut self, now: Instant) {
         self.polled_at = Some(now);
         self.polls += 1;
-        self.backoff.reset();
     }
 
     /// A session that did not last is not asked for again at once: a broken peer must not make us spin.
@@ -523,6 +559,7 @@ impl Session {
             effects.push(SessionEffect::ScaleSetMissing);
         }
         if cx.now.since(open.opened_at) >= LASTING {
+            self.backoff.reset();
             self.begin(effects);
         } else {
             let until = cx.now + self.backoff.fail(cx.rng, None);
@@ -543,7 +580,7 @@ impl Session {
                 let call = Call::DeleteSession { scale_set: self.scale_set, session: session.clone() };
                 effects.push(SessionEffect::Call(call));
             }
-            None => self.finish_closing(effects),
+            None => self.forget(effects),
         }
     }
 
@@ -557,10 +594,15 @@ impl Session {
             Err(error) if !already_gone(&error) => self.finish_closing(effects),
             Ok(_) | Err(_) => {
                 self.left = None;
-                effects.push(SessionEffect::Forget);
-                self.finish_closing(effects);
+                self.forget(effects);
             }
         }
+    }
+
+    /// Nothing of ours is left.
+    fn forget(&mut self, effects: &mut Vec<SessionEffect>) {
+        effects.push(SessionEffect::Forget);
+        self.finish_closing(effects);
     }
 
     fn finish_closing(&mut self, effects: &mut Vec<SessionEffect>) {

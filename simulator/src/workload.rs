@@ -98,6 +98,15 @@ impl Workload {
         (more && !self.config.sets.is_empty()).then_some(self.next_at)
     }
 
+    /// The jobs that it will still make, and when.
+    pub fn to_come(&self) -> impl Iterator<Item = (Instant, SetKey, JobPlan)> + use<> {
+        let mut rest = self.clone();
+        std::iter::from_fn(move || {
+            let at = rest.next_at()?;
+            rest.take().map(|(key, plan)| (at, key, plan))
+        })
+    }
+
     /// No more jobs for that scale set.
     pub fn leave_out(&mut self, key: &SetKey) {
         self.config.sets.retain(|set| set != key);

@@ -266,6 +266,11 @@ impl World {
         self.settle(at);
     }
 
+    /// The jobs that workloads will still make, the first so many of each, and when.
+    pub fn jobs_to_come(&self, most: usize) -> impl Iterator<Item = (Instant, SetKey, JobPlan)> {
+        self.workloads.iter().flat_map(move |workload| workload.to_come().take(most))
+    }
+
     /// Calls off every job of a scale set that has not ended, and those that would come.
     pub fn abandon_set(&mut self, at: WorldNow, key: &SetKey) {
         self.settle(at);

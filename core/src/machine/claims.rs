@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::discovery::{hash, is_lost};
-use super::routing::session_key;
+use super::routing::{binding_key, session_key};
 use super::{Machine, TimerKind};
 use crate::config::Config;
 use crate::connection::ConnectionEvent;
@@ -179,14 +179,35 @@ impl Machine {
         let desired = pool.desired();
         let sum = self.desired_by_org.entry(org.clone()).or_default();
         *sum = sum.saturating_sub(pool.counted).saturating_add(desired);
-        pool.counted = desired;
+        let frees = desired < core::mem::replace(&mut pool.counted, desired);
         pool.room = max.saturating_sub(sum.saturating_sub(desired));
+        if frees && let Some(cramped) = self.cramped.get(org) {
+            cramped.iter().for_each(|id| self.touched.insert(*id));
+        }
+    }
+
+    /// Keeps the list of pools that want more room than their organization's wall leaves: they are settled when others
+    /// leave some.
+    pub(super) fn watch_room(&mut self, id: PoolId) {
+        let Some(pool) = self.pools.get(id) else { return };
+        let Some(spec) = pool.spec.as_ref().filter(|spec| spec.max_runners.is_some()) else { return };
+        if pool.is_cramped(self.now) {
+            self.cramped.entry(spec.org.clone()).or_default().insert(id);
+        } else if let Some(cramped) = self.cramped.get_mut(&spec.org) {
+            cramped.remove(&id);
+        }
     }
 
     fn leave_wall(&mut self, id: PoolId) {
         let Some(pool) = self.pools.get_mut(id) else { return };
-        if let Some(sum) = pool.spec.as_ref().and_then(|spec| self.desired_by_org.get_mut(&spec.org)) {
-            *sum = sum.saturating_sub(pool.counted);
+        if let Some(org) = pool.spec.as_ref().map(|spec| &spec.org) {
+            if let Some(sum) = self.desired_by_org.get_mut(org) {
+                *sum = sum.saturating_sub(pool.counted);
+            }
+            if let Some(cramped) = self.cramped.get_mut(org) {
+                cramped.remove(&id);
+                cramped.iter().for_each(|id| self.touched.insert(*id));
+            }
         }
         pool.counted = 0;
     }
@@ -194,8 +215,4 @@ impl Machine {
 
 fn same_service(before: &crate::config::ConnectionConfig, now: &crate::config::ConnectionConfig) -> bool {
     before.url == now.url && before.credential == now.credential && before.force_ghes == now.force_ghes
-}
-
-fn binding_key(spec: &PoolSpec) -> String {
-    format!("binding/{}", spec.set)
 }

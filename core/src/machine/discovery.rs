@@ -39,6 +39,9 @@ pub(super) struct Discovery {
     pages: u32,
     named: Vec<String>,
     complete: bool,
+    /// How many complete listings there were, up to the number that proves that a group is gone.
+    #[serde(default)]
+    listings: u32,
     groups: u32,
     braked: u32,
     generation: u64,
@@ -55,6 +58,7 @@ impl Default for Discovery {
             pages: 0,
             named: Vec::new(),
             complete: false,
+            listings: 0,
             groups: 0,
             braked: 0,
             generation: 1,
@@ -206,6 +210,10 @@ impl Machine {
             self.resolve_the_refused(effects);
         }
         self.look_for_the_missing(effects);
+        self.discovery.listings = GONE_AFTER.min(self.discovery.listings + 1);
+        if self.discovery.listings == GONE_AFTER && self.discovery.braked == 0 {
+            self.forget_strangers(effects);
+        }
     }
 
     /// A set that was kept for the group it belonged to in an earlier life is free if that group is gone.

@@ -17,6 +17,10 @@ use crate::notice::{Notice, PoolId};
 use crate::pool::{Pool, PoolEffect};
 use crate::spec::PoolSpec;
 
+const SESSION: &str = "session/";
+const BINDING: &str = "binding/";
+/// A session and a binding.
+const MEMORIES_A_POOL: usize = 2;
 /// The most connections that are fed in one step.
 const FEED_AT_ONCE: usize = 8;
 
@@ -139,7 +143,7 @@ impl Machine {
                 }
                 None => self.no_connection(id, caller, effects),
             },
-            PoolEffect::CancelPoll => {
+            PoolEffect::Cancel => {
                 if let Some(connection) = self.connection_of(id) {
                     let caller = Caller::Session(id);
                     self.connection_event(connection, ConnectionEvent::Cancel { caller }, effects);
@@ -169,6 +173,30 @@ impl Machine {
         let error = CallError { kind: CallErrorKind::Denied, message, ..CallError::cancelled() };
         self.touched.insert(id);
         self.pool_step(id, effects, |pool, cx, config, out| pool.called(cx, caller, Err(error), config, out));
+    }
+
+    /// A memory is kept, or cannot be: a session waited to learn of it.
+    pub(super) fn remembered(&mut self, key: String, ok: bool, effects: &mut Vec<Effect>) {
+        if let Some(id) = key.strip_prefix(SESSION).and_then(|set| self.by_set.get(set)).copied() {
+            self.touched.insert(id);
+            self.pool_step(id, effects, Pool::remembered);
+        }
+        if !ok {
+            effects.push(Effect::Note(Notice::NotRemembered { key }));
+        }
+    }
+
+    /// Forgets what is remembered of scale sets that no pool is tied to.
+    pub(super) fn forget_strangers(&mut self, effects: &mut Vec<Effect>) {
+        if self.memory.len() <= self.by_set.len().saturating_mul(MEMORIES_A_POOL) {
+            return;
+        }
+        let of = |key: &str| key.strip_prefix(SESSION).or_else(|| key.strip_prefix(BINDING)).map(String::from);
+        let strange = |key: &&String| of(key).is_none_or(|set| !self.by_set.contains_key(&set));
+        let keys: Vec<_> = self.memory.keys().filter(strange).cloned().collect();
+        for key in keys {
+            self.remember(key, None, effects);
+        }
     }
 
     pub(super) fn remember(&mut self, key: String, value: Option<String>, effects: &mut Vec<Effect>) {
@@ -222,5 +250,10 @@ impl Machine {
 
 /// Where the id of a set's open session is remembered.
 pub(super) fn session_key(spec: &PoolSpec) -> String {
-    format!("session/{}", spec.set)
+    format!("{SESSION}{}", spec.set)
+}
+
+/// Where the group that a set belongs to is remembered.
+pub(super) fn binding_key(spec: &PoolSpec) -> String {
+    format!("{BINDING}{}", spec.set)
 }

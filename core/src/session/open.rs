@@ -21,6 +21,8 @@ const QUIET_CAP: Duration = Duration::from_secs(30);
 const LIST_EVERY: Duration = Duration::from_secs(10);
 /// After the list could not be had.
 pub(super) const LIST_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// A message that GitHub would not let us acknowledge, and may still hold, is asked for again after this.
+const LOOK_BACK_AFTER: Duration = Duration::from_secs(60);
 /// No session is refreshed ahead of time sooner than this after it got its token.
 const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(30);
 
@@ -67,6 +69,15 @@ pub(super) struct Open {
     pub(super) opened_at: Instant,
     pub(super) tries: Backoff,
     in_hand: Option<u64>,
+    /// When the oldest message is asked for, as it may have been acknowledged in vain.
+    #[serde(default)]
+    look_back_at: Option<Instant>,
+    /// Whether the poll in flight asks for the oldest message.
+    #[serde(default)]
+    looks_back: bool,
+    /// Whether its id is not known to be kept.
+    #[serde(default)]
+    unremembered: bool,
     offers: Vec<u64>,
     asked: Vec<u64>,
     statistics: Statistics,
@@ -96,6 +107,9 @@ impl Open {
             opened_at: now,
             tries: Backoff::new(super::RETRY_FIRST, super::RETRY_CAP),
             in_hand: None,
+            look_back_at: None,
+            looks_back: false,
+            unremembered: true,
             offers: Vec::new(),
             asked: Vec::new(),
             statistics: statistics.unwrap_or_default(),
@@ -156,14 +170,30 @@ impl Open {
             Stage::Listing
         } else {
             self.polling_since = now;
+            self.looks_back = self.look_back_at.is_some_and(|at| now >= at);
             self.offers.clear();
             Stage::Polling
         };
         self.stage
     }
 
+    /// The message that a poll asks to be told of what came after: none asks for the oldest.
+    pub(super) const fn after(&self) -> u64 {
+        if self.looks_back { 0 } else { self.last_message }
+    }
+
+    /// The id was kept, or could not be.
+    pub(super) const fn remembered(&mut self, now: Instant) -> bool {
+        let waits = core::mem::replace(&mut self.unremembered, false) && self.is_at_rest();
+        if waits {
+            self.rest(now);
+        }
+        waits
+    }
+
     pub(super) fn heard(&mut self, message: &Message) {
         self.quiet.reset();
+        self.looked_back();
         self.last_message = message.id;
         self.in_hand = Some(message.id);
         if let Some(statistics) = message.statistics {
@@ -178,6 +208,7 @@ impl Open {
     }
 
     pub(super) fn heard_nothing(&mut self, cx: &mut Turn<'_>) {
+        self.looked_back();
         if cx.now.since(self.polling_since) < SHORTEST_QUIET_POLL {
             self.rest_until = cx.now + self.quiet.fail(cx.rng, None);
         } else {
@@ -188,6 +219,19 @@ impl Open {
     pub(super) fn heard_again(&mut self, cx: &mut Turn<'_>, message: u64) {
         self.in_hand = Some(message);
         self.rest_until = cx.now + self.quiet.fail(cx.rng, None);
+    }
+
+    /// Whoever asked for the oldest message and got no old one has acknowledged all.
+    const fn looked_back(&mut self) {
+        if self.looks_back {
+            self.look_back_at = None;
+        }
+    }
+
+    /// The counts were read beside the queue, with no acquire on the way meanwhile.
+    pub(super) const fn counted(&mut self, statistics: Statistics) {
+        self.statistics = statistics;
+        self.acquired_since = 0;
     }
 
     pub(super) fn listed(&mut self, request_ids: Vec<u64>) {
@@ -247,6 +291,7 @@ impl Open {
             }
             (Stage::Acknowledging, Kind::NotFound) => {
                 self.acknowledged();
+                self.look_back_at = Some(now + LOOK_BACK_AFTER);
                 Verdict::GoOn
             }
             (Stage::Refreshing, Kind::NotFound | Kind::Refused | Kind::Conflict | Kind::SessionConflict)

@@ -29,6 +29,11 @@ impl Script {
         effects
     }
 
+    /// What was to be remembered is kept.
+    fn kept(&mut self) -> Vec<SessionEffect> {
+        self.handle(SessionEvent::Remembered)
+    }
+
     fn answer(&mut self, answer: Answer) -> Vec<SessionEffect> {
         self.handle(SessionEvent::Called(Ok(answer)))
     }
@@ -48,6 +53,7 @@ impl Script {
         let mut script = Self::new();
         script.handle(SessionEvent::Open { scale_set: 9, left: None });
         script.answer(session(1, Some(statistics)));
+        script.kept();
         script
     }
 }
@@ -81,20 +87,48 @@ fn a_left_session_is_deleted_before_a_new_one_is_asked_for() {
     let effects = script.handle(SessionEvent::Open { scale_set: 9, left: Some("old".into()) });
     assert_eq!(effects, [SessionEffect::Call(Call::DeleteSession { scale_set: 9, session: "old".into() })]);
     let effects = script.fail(CallErrorKind::NotFound, 404);
-    assert_eq!(effects.first(), Some(&SessionEffect::Forget));
-    assert_eq!(called(&effects), Some(CallKind::CreateSession));
+    assert!(matches!(effects[..], [SessionEffect::Call(Call::CreateSession { .. })]), "{effects:?}");
 }
 
 #[test]
-fn an_opened_session_is_remembered_tells_its_counts_and_polls() {
+fn an_opened_session_is_remembered_tells_its_counts_and_polls_once_it_is_kept() {
     let mut script = Script::new();
     script.handle(SessionEvent::Open { scale_set: 9, left: None });
     let counts = Statistics { assigned: 2, ..Statistics::default() };
     let effects = script.answer(session(1, Some(counts)));
     assert_eq!(effects[0], SessionEffect::Remember("s-1".into()));
     assert_eq!(effects[1], SessionEffect::Opened { session: "s-1".into(), statistics: Some(counts) });
-    assert_eq!(called(&effects), Some(CallKind::Poll));
     assert!(script.session.is_open());
+    assert_eq!((called(&effects), called(&script.kept())), (None, Some(CallKind::Poll)));
+    assert_eq!(script.kept(), [], "another memory means nothing");
+}
+
+#[test]
+fn a_session_whose_id_nobody_keeps_polls_after_a_while_all_the_same() {
+    let mut script = Script::new();
+    script.handle(SessionEvent::Open { scale_set: 9, left: None });
+    script.answer(session(1, None));
+    let begun_ms = script.now_ms;
+    assert_eq!(called(&script.wait()), Some(CallKind::Poll));
+    assert_eq!(script.now_ms - begun_ms, REMEMBER_WAIT.as_millis());
+}
+
+#[test]
+fn a_message_that_could_not_be_acknowledged_is_asked_for_again() {
+    let mut script = Script::open(Statistics::default());
+    script.answer(message(7, &[], Statistics::default()));
+    let effects = script.fail(CallErrorKind::NotFound, 404);
+    assert!(matches!(call(&effects), Some(Call::Poll { last_message: 7, .. })), "newer ones are not held up");
+    script.now_ms += 60_000;
+    let effects = script.answer(Answer::Message(None));
+    assert!(matches!(call(&effects), Some(Call::Poll { last_message: 0, .. })));
+    script.answer(message(7, &[], Statistics::default()));
+    assert!(matches!(call(&script.wait()), Some(Call::Acknowledge { message: 7, .. })));
+    let effects = script.answer(Answer::Done);
+    assert!(matches!(call(&effects), Some(Call::Poll { last_message: 0, .. })), "there may be more of them");
+    script.now_ms += 50_000;
+    let effects = script.answer(Answer::Message(None));
+    assert!(matches!(call(&effects), Some(Call::Poll { last_message: 7, .. })));
 }
 
 #[test]
@@ -107,7 +141,8 @@ fn a_conflict_is_waited_out_for_ever() {
         assert_eq!(script.session.view(), SessionView::Standby);
         assert_eq!(called(&script.wait()), Some(CallKind::CreateSession));
     }
-    assert_eq!(called(&script.answer(session(1, None))), Some(CallKind::Poll));
+    script.answer(session(1, None));
+    assert_eq!(called(&script.kept()), Some(CallKind::Poll));
 }
 
 #[test]
@@ -138,7 +173,8 @@ fn waiting_jobs_are_listed_and_acquired_once_in_a_while() {
     let mut script = Script::new();
     script.handle(SessionEvent::Open { scale_set: 9, left: None });
     let counts = Statistics { available: 3, ..Statistics::default() };
-    assert_eq!(called(&script.answer(session(1, Some(counts)))), Some(CallKind::AcquirableJobs));
+    script.answer(session(1, Some(counts)));
+    assert_eq!(called(&script.kept()), Some(CallKind::AcquirableJobs));
     let effects = script.answer(Answer::AcquirableJobs(vec![4, 5]));
     assert!(matches!(call(&effects), Some(Call::Acquire { request_ids, .. }) if *request_ids == [4, 5]));
     assert_eq!(called(&script.answer(Answer::Acquired(vec![4, 5]))), Some(CallKind::Poll));
@@ -198,7 +234,8 @@ fn an_evicted_session_is_replaced_and_messages_begin_again() {
     assert!(matches!(effects[0], SessionEffect::Lost(_)));
     assert_eq!(called(&effects), Some(CallKind::DeleteSession));
     assert_eq!(called(&script.fail(CallErrorKind::NotFound, 404)), Some(CallKind::CreateSession));
-    assert!(matches!(call(&script.answer(session(4, None))), Some(Call::Poll { last_message: 0, .. })));
+    script.answer(session(4, None));
+    assert!(matches!(call(&script.kept()), Some(Call::Poll { last_message: 0, .. })));
 }
 
 #[test]
@@ -239,7 +276,7 @@ fn closing_while_a_message_is_in_hand_acknowledges_it_first() {
 #[test]
 fn closing_while_polling_gives_the_poll_up() {
     let mut script = Script::open(Statistics::default());
-    assert_eq!(script.handle(SessionEvent::Close), [SessionEffect::CancelPoll]);
+    assert_eq!(script.handle(SessionEvent::Close), [SessionEffect::Cancel]);
     let effects = script.fail(CallErrorKind::Cancelled, 0);
     assert!(matches!(effects[..], [SessionEffect::Drop(_), SessionEffect::Call(Call::DeleteSession { .. })]));
 }
@@ -280,7 +317,8 @@ fn a_list_that_cannot_be_had_is_told_and_left_alone_for_a_while() {
     let mut script = Script::new();
     script.handle(SessionEvent::Open { scale_set: 9, left: None });
     let counts = Statistics { available: 3, ..Statistics::default() };
-    assert_eq!(called(&script.answer(session(1, Some(counts)))), Some(CallKind::AcquirableJobs));
+    script.answer(session(1, Some(counts)));
+    assert_eq!(called(&script.kept()), Some(CallKind::AcquirableJobs));
     let effects = script.fail(CallErrorKind::ServerError, 503);
     let told = SessionEffect::Failed {
         call: CallKind::AcquirableJobs,
@@ -328,16 +366,25 @@ fn a_session_lost_with_its_set_says_so() {
 }
 
 #[test]
-fn a_poll_that_ends_well_lets_the_next_loss_be_mended_soon() {
+fn losses_one_after_the_other_are_mended_ever_later_until_a_session_lasts() {
     let mut script = Script::open(Statistics::default());
-    for _ in 0..4 {
+    let mut waits = Vec::new();
+    for _ in 0..6 {
         script.fail(CallErrorKind::NotFound, 404);
+        waits.push(script.session.poll_timeout().unwrap().since(Instant::from_millis(script.now_ms)));
         script.wait();
         script.answer(Answer::Done);
         script.answer(session(1, None));
+        script.kept();
+        script.answer(message(1, &[], Statistics::default()));
+        script.answer(Answer::Done);
     }
-    script.answer(message(1, &[], Statistics::default()));
+    assert!(waits[5] >= Duration::from_secs(15), "{waits:?}");
+    script.now_ms += LASTING.as_millis();
+    assert_eq!(called(&script.fail(CallErrorKind::NotFound, 404)), Some(CallKind::DeleteSession));
     script.answer(Answer::Done);
+    script.answer(session(1, None));
+    script.kept();
     script.fail(CallErrorKind::NotFound, 404);
     let wait = script.session.poll_timeout().unwrap().since(Instant::from_millis(script.now_ms));
     assert!(wait <= RETRY_FIRST, "{wait:?}");

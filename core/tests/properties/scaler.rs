@@ -226,7 +226,12 @@ impl Life {
         }
         let first = self.described_at.is_none();
         (self.described_at, self.seen_at) = (Some(asked_at), self.now);
-        let ours_is_newer = self.writing.is_some() || self.wrote_at.is_some_and(|at| asked_at < at);
+        let trusted = !member_left && self.trusted_until.is_some_and(|until| self.now < until);
+        let wrote_later = self.wrote_at.is_some_and(|at| asked_at < at);
+        if let Some((before, _)) = self.writing.as_mut().filter(|_| !wrote_later && !trusted) {
+            *before = shape.desired;
+        }
+        let ours_is_newer = self.writing.is_some() || wrote_later;
         if !ours_is_newer && self.doubtful_since.is_some_and(|since| asked_at >= since) {
             (self.doubtful_since, self.trusted_until) = (None, None);
         }

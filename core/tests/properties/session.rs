@@ -27,6 +27,8 @@ enum Op {
     Reply(Result<Content, CallError>),
     Wait(u64),
     Timer,
+    Remembered,
+    Counts(Statistics),
     Capacity(u32),
 }
 
@@ -57,6 +59,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         24 => reply.prop_map(Op::Reply),
         4 => span_ms().prop_map(Op::Wait),
         8 => Just(Op::Timer),
+        4 => Just(Op::Remembered),
+        1 => statistics().prop_map(Op::Counts),
         1 => (0..6u32).prop_map(Op::Capacity),
     ];
     (any::<bool>(), proptest::collection::vec(op, 1..120)).prop_map(|(left, mut ops)| {
@@ -133,6 +137,14 @@ impl Life {
         self.rules.capacity = capacity;
     }
 
+    /// The counts are read while no acquire is under way, so that they are no older than the session's own.
+    fn counts(&mut self, statistics: Statistics) {
+        if !matches!(self.rules.in_flight, Some(Call::Acquire { .. })) {
+            self.session.set_counts(statistics);
+            self.rules.counted(statistics);
+        }
+    }
+
     fn take(&mut self, op: &Op) {
         match op {
             Op::Open { left } if self.session.is_closed() => self.open(*left),
@@ -144,6 +156,8 @@ impl Life {
                 self.handle(SessionEvent::Tick);
             }
             Op::Timer => self.timer(),
+            Op::Counts(statistics) => self.counts(*statistics),
+            Op::Remembered => self.handle(SessionEvent::Remembered),
             Op::Capacity(capacity) => self.capacity(*capacity),
         }
     }

@@ -12,6 +12,8 @@ use poolkeeper_core::time::{Duration, Instant};
 
 const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(30);
 const LIST_AT_MOST_EVERY: Duration = Duration::from_secs(10);
+/// A message that could not be acknowledged is asked for again after this.
+const LOOK_BACK_AFTER: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
 /// Polls a minute that may end with nothing new: one a second, and those that were not quite a second long.
 const QUIET_POLLS_A_MINUTE: usize = 66;
@@ -32,6 +34,8 @@ pub(super) struct Rules {
     delete_tried: bool,
     deleted: bool,
     last_message: u64,
+    /// When GitHub last did not know the message that was acknowledged.
+    unacknowledged: Option<Instant>,
     in_hand: Option<u64>,
     offers: Vec<u64>,
     statistics: Statistics,
@@ -39,6 +43,7 @@ pub(super) struct Rules {
     token_since: Instant,
     token_refused: bool,
     listed_at: Option<Instant>,
+    polled_since: Instant,
     quiet_polls: VecDeque<Instant>,
 }
 
@@ -52,6 +57,10 @@ impl Rules {
     /// Whether the session that is left could not be deleted when that was tried last.
     pub(super) const fn gave_up(&self) -> bool {
         self.delete_tried && !self.deleted
+    }
+
+    pub(super) const fn counted(&mut self, statistics: Statistics) {
+        (self.statistics, self.acquired_since) = (statistics, 0);
     }
 
     /// The call in flight ends.
@@ -85,7 +94,10 @@ impl Rules {
                 self.offers.drain(..request_ids.len());
             }
             (Call::Acknowledge { .. }, Ok(_)) => self.acknowledged(),
-            (Call::Acknowledge { .. }, Err(error)) if error.kind == CallErrorKind::NotFound => self.acknowledged(),
+            (Call::Acknowledge { .. }, Err(error)) if error.kind == CallErrorKind::NotFound => {
+                self.acknowledged();
+                self.unacknowledged = Some(now);
+            }
             (Call::AcquirableJobs { .. }, Ok(Answer::AcquirableJobs(ids))) => self.offers.clone_from(ids),
             (Call::DeleteSession { .. }, result) => {
                 self.delete_tried = true;
@@ -108,6 +120,10 @@ impl Rules {
 
     fn polled(&mut self, now: Instant, answer: &Answer) {
         self.polls = (Some(now), self.polls.1 + 1);
+        let again = matches!(answer, Answer::Message(Some(message)) if message.id <= self.last_message);
+        if !again && self.unacknowledged.is_some_and(|at| self.polled_since.since(at) >= LOOK_BACK_AFTER) {
+            self.unacknowledged = None;
+        }
         let Answer::Message(Some(message)) = answer else { return self.quiet(now) };
         if message.id > self.last_message {
             return self.quiet_polls.clear();
@@ -130,14 +146,15 @@ impl Rules {
                 self.call(now, call);
                 assert_eq!(self.in_flight.replace(call.clone()), None, "one call at a time");
             }
-            SessionEffect::CancelPoll => {
-                assert!(matches!(self.in_flight, Some(Call::Poll { .. })), "only a poll is given up");
+            SessionEffect::Cancel => {
+                let wanted = matches!(self.in_flight, Some(Call::Poll { .. } | Call::CreateSession { .. }));
+                assert!(wanted, "only a poll or a creation is given up");
                 assert!(self.closing, "only for the end");
                 self.cancelled = true;
             }
             SessionEffect::Remember(session) => self.remembered = Some(session.clone()),
             SessionEffect::Forget => {
-                assert!(self.deleted, "only what is gone is forgotten");
+                assert!(self.deleted || self.remembered.is_none(), "only what is gone is forgotten");
                 self.remembered = None;
             }
             SessionEffect::Drop(slot) => assert!(self.live.remove(slot), "a secret dies once: {slot:?}"),
@@ -181,9 +198,13 @@ impl Rules {
         let newest = self.live.last().copied();
         match call {
             Call::Poll { queue, last_message, max_capacity, .. } => {
-                assert_eq!((Some(queue.token), *last_message), (newest, self.last_message));
+                assert_eq!(Some(queue.token), newest);
+                let looks_back = self.unacknowledged.is_some_and(|at| now.since(at) >= LOOK_BACK_AFTER);
+                let after = if looks_back { 0 } else { self.last_message };
+                assert_eq!(*last_message, after, "what comes after the last message, or the oldest one");
                 assert_eq!(*max_capacity, self.capacity, "GitHub is told how much it may assign");
                 assert_eq!(self.in_hand, None, "a message is acknowledged before the next is asked for");
+                self.polled_since = now;
                 assert!(!self.closing, "a session that is to end does not listen");
                 assert!(self.offers.is_empty() || self.room() == 0, "offers are dealt with before the next poll");
                 self.offers.clear();

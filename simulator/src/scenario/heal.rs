@@ -1,17 +1,20 @@
 //! The end of everything that goes wrong, and how long it may take until nothing is left of it.
 
 use poolkeeper_core::aws::Group;
-use poolkeeper_core::time::Duration;
+use poolkeeper_core::time::{Duration, Instant};
 
 use super::run::Stage;
 use super::{Knobs, PoolPlan, What};
 use crate::aws::action::{GroupChange, GroupTag};
+use crate::github::SetKey;
 use crate::workload::JobPlan;
 
 /// What the longest waits add up to: a missing set proven so, standbys, backoffs, limits that reset, counts read again.
 const RECOVERY: Duration = Duration::from_secs(2400);
 /// A limit by the hour is waited out.
 const RATE_WINDOW: Duration = Duration::from_secs(3660);
+/// The most jobs of one stream that are looked at.
+const MOST_TO_COME: usize = 10_000;
 /// A job of the probe runs this long.
 const PROBE_RUNS: Duration = Duration::from_secs(20);
 
@@ -29,6 +32,9 @@ impl Stage<'_> {
             aws.set_rate(usual);
             aws.set_failed_boots(0);
         });
+        if self.is_walled() {
+            self.plans.iter_mut().for_each(give_up_standby);
+        }
         for plan in self.plans.clone() {
             self.restore(&plan);
         }
@@ -42,7 +48,8 @@ impl Stage<'_> {
         let name = &plan.group;
         let Some(group) = self.simulation.world().aws_model().group(name).cloned() else { return };
         let max = if group.max_size == 0 { plan.max.max(plan.min) } else { group.max_size };
-        let bounds = GroupChange { name: name.clone(), max_size: Some(max), ..GroupChange::default() };
+        let min_size = self.is_walled().then_some(0);
+        let bounds = GroupChange { name: name.clone(), min_size, max_size: Some(max), ..GroupChange::default() };
         let on = |tag| GroupTag { group: name.clone(), tag };
         let wanted: Vec<_> = plan.tags().into_iter().map(on).collect();
         let keeps = |key: &str| wanted.iter().any(|tag| tag.tag.key == key);
@@ -63,6 +70,11 @@ impl Stage<'_> {
         if self.was_retagged(name) {
             self.empty(name);
         }
+    }
+
+    /// Whether pools share a bound.
+    const fn is_walled(&self) -> bool {
+        self.scenario.knobs.max_runners > 0
     }
 
     fn was_retagged(&self, name: &str) -> bool {
@@ -115,25 +127,42 @@ impl Stage<'_> {
     pub(super) fn time_to_recover(&self) -> Duration {
         let knobs = &self.scenario.knobs;
         let hour = if knobs.rest_calls_per_hour > 0 { RATE_WINDOW } else { Duration::ZERO };
-        let backlog = self.served().iter().map(|plan| self.time_to_drain(plan)).max().unwrap_or_default();
-        RECOVERY + hour + backlog + time_for_a_job(knobs, knobs.idle_grace_ms)
+        let served = self.served();
+        let backlog = served.iter().map(|plan| self.time_to_drain(plan));
+        // Behind a wall one pool may wait for all the others.
+        let backlog =
+            if self.is_walled() { backlog.fold(Duration::ZERO, |sum, span| sum + span) } else { longest(backlog) };
+        let last_comes = longest(self.jobs_to_come().map(|(at, _, _)| at.since(self.simulation.at())));
+        RECOVERY + hour + last_comes + backlog + time_for_a_job(knobs, knobs.idle_grace_ms)
     }
 
-    /// How long a pool's open jobs take, one after the other on each of its instances.
+    fn jobs_to_come(&self) -> impl Iterator<Item = (Instant, SetKey, JobPlan)> {
+        self.simulation.world().jobs_to_come(MOST_TO_COME)
+    }
+
+    /// How long a pool's jobs take, one after the other on each of its instances.
     fn time_to_drain(&self, plan: &PoolPlan) -> Duration {
         let world = self.simulation.world();
         let key = plan.key();
         let open = world.ledger().jobs().filter(|(_, job)| job.ended_us.is_none() && job.key == key);
-        let each = open.map(|(_, job)| time_for_a_job(&self.scenario.knobs, job.plan.duration.as_millis()));
+        let come = self.jobs_to_come().filter(|(_, of, _)| *of == key).map(|(_, _, job)| job.duration);
+        let runs = open.map(|(_, job)| job.plan.duration).chain(come);
+        let each = runs.map(|runs| time_for_a_job(&self.scenario.knobs, runs.as_millis()));
         let total = each.fold(Duration::ZERO, |sum, span| sum + span);
         let most = |group: &Group| group.max_size.min(plan.size_max).max(1);
-        let side_by_side = world.aws_model().group(&plan.group).map_or(1, most);
-        let side_by_side = match self.scenario.knobs.max_runners {
-            0 => side_by_side,
-            _ => 1,
-        };
+        let side_by_side = if self.is_walled() { 1 } else { world.aws_model().group(&plan.group).map_or(1, most) };
         Duration::from_millis(total.as_millis() / u64::from(side_by_side))
     }
+}
+
+/// Behind a wall, runners that stand by, or that nobody may take away, can leave no room for jobs: their owners give
+/// them up.
+fn give_up_standby(plan: &mut PoolPlan) {
+    (plan.min, plan.size_min, plan.idle, plan.unprotected) = (0, 0, 0, false);
+}
+
+fn longest(spans: impl Iterator<Item = Duration>) -> Duration {
+    spans.max().unwrap_or_default()
 }
 
 /// The longest that an instance takes to come, serve one job, and leave.

@@ -135,7 +135,7 @@ impl Checks {
 
     /// Lets every checker look at one step: what they object to.
     pub fn step(&mut self, now: Now, event: &Event, effects: &[Effect], observed: Observed<'_>) -> Vec<Objection> {
-        self.wire.event(event);
+        self.wire.event(observed.at, event);
         let moment = Moment { now, event, effects, observed, wire: &self.wire };
         let mut objections = Vec::new();
         for checker in &mut self.checkers {

@@ -75,7 +75,8 @@ impl World {
     }
 
     pub(super) fn verdict(&mut self, call: &str, peer: &str) -> Verdict {
-        let fault = self.faults.hit(self.at.now.mono, &mut self.fault_rng, call, peer);
+        let hit = self.faults.hit(self.at.now.mono, &mut self.fault_rng, call, peer);
+        let fault = hit.filter(|fault| !fault.is_success_of(call));
         fault.map_or(Verdict::Carry(None), |fault| fault.before(peer == "aws", self.at.now.unix_ms))
     }
 

@@ -51,7 +51,8 @@ impl Checker for NoVictim {
         let Some(world) = moment.observed.world else { return Ok(()) };
         let killed = world.ledger().totals_ref().killed;
         let new = usize::try_from(killed - std::mem::replace(&mut self.killed, killed)).unwrap_or(usize::MAX);
-        let lowered = |group: &str| self.lowered.get(group).copied().unwrap_or(true);
+        // Who never wrote to a group leaves the objection to the daemon that did.
+        let lowered = |group: &str| self.lowered.get(group).copied().unwrap_or(false);
         let ours = world.ledger().victims().rev().take(new).find(|victim| !victim.released || lowered(&victim.group));
         let objection = ours.map(|victim| format!("a job of {} lost its instance to a write of ours", victim.group));
         for (group, seen, desired) in writes(moment) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use poolkeeper_core::event::Effect;
-use poolkeeper_core::github::message::JobMessageKind;
+use poolkeeper_core::github::message::{JobMessageKind, Statistics};
 use poolkeeper_core::github::request::CallKind;
 use poolkeeper_core::notice::{Notice, PoolFact};
 
@@ -44,10 +44,12 @@ impl Checker for JobsEnd {
     }
 }
 
-/// What became of the newest message of a set.
+/// What became of the message of a set that was delivered last.
 #[derive(Debug, Default)]
 struct InHand {
     message: u64,
+    /// The newest of the session: what comes again after it was dealt with when it came first.
+    newest: u64,
     absorbed: bool,
     /// Jobs that were offered and not yet asked for.
     offers: BTreeSet<u64>,
@@ -122,8 +124,10 @@ impl AckLast {
             return;
         }
         let offered = message.jobs.iter().filter(|job| job.kind == JobMessageKind::Available);
-        let offers = offered.map(|job| job.job.request_id).filter(|id| *id != 0).collect();
-        *in_hand = InHand { message: message.id, absorbed: false, offers };
+        let offers = offered.map(|job| job.job.request_id).filter(|id| *id != 0);
+        let offers = if message.id < in_hand.newest { BTreeSet::new() } else { offers.collect() };
+        let newest = message.id.max(in_hand.newest);
+        *in_hand = InHand { message: message.id, newest, absorbed: false, offers };
     }
 
     fn told(&mut self, moment: &Moment<'_>, group: &str, fact: &PoolFact) {
@@ -164,9 +168,11 @@ fn has_room(moment: &Moment<'_>, set: u64, left: usize) -> bool {
     room > 0 && left > 0
 }
 
+/// How many jobs there are, by the kindest of the newest counts.
 fn taken(seen: &super::SetSeen) -> u32 {
-    let told = seen.told.unwrap_or_default();
-    told.assigned.saturating_add(told.acquired).saturating_add(seen.acquired)
+    let by = |counts: Statistics, since: u32| counts.assigned.saturating_add(counts.acquired).saturating_add(since);
+    let told = by(seen.told.unwrap_or_default(), seen.acquired);
+    seen.read.map_or(told, |read| told.min(by(read, seen.acquired_since_read)))
 }
 
 /// How many runners the pool behind a set may have, as the machine sees the group.

@@ -62,7 +62,7 @@ struct Named {
 #[derive(Debug, Default)]
 pub struct ProvedGone {
     named: BTreeMap<String, Named>,
-    asked: BTreeMap<RequestId, String>,
+    asked: BTreeMap<RequestId, (String, CallKind)>,
 }
 
 impl Checker for ProvedGone {
@@ -80,23 +80,40 @@ impl Checker for ProvedGone {
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         if let Event::GitHubReply { id, result } = moment.event
-            && let Some(name) = self.asked.remove(id)
+            && let Some((name, call)) = self.asked.remove(id)
             && let Ok(reply) = result
-            && (200..300).contains(&reply.status)
-            && let poolkeeper_core::github::reply::Body::Raw(body) = &reply.body
         {
-            self.answered(name, &body.0);
+            if reply.status == 401 && call == CallKind::CreateScaleSet {
+                // It was not let in, so nothing was made: the same call may follow with another token.
+                self.named.entry(name).or_default().absent = true;
+            } else if (200..300).contains(&reply.status)
+                && let poolkeeper_core::github::reply::Body::Raw(body) = &reply.body
+            {
+                self.answered(name, &body.0);
+            }
         }
         for effect in moment.effects {
-            let Effect::GitHub { id, call, request } = effect else { continue };
+            let (id, call, request) = match effect {
+                Effect::GitHub { id, call, request } => (id, call, request),
+                Effect::Remember { key, value: None } => {
+                    self.let_go(key);
+                    continue;
+                }
+                Effect::Remember { .. }
+                | Effect::Aws { .. }
+                | Effect::Cancel { .. }
+                | Effect::Drop(_)
+                | Effect::Note(_)
+                | Effect::Exit(_) => continue,
+            };
             match call {
                 CallKind::ScaleSetByName => {
-                    self.asked.insert(*id, name_in_query(request));
+                    self.asked.insert(*id, (name_in_query(request), *call));
                 }
                 CallKind::CreateScaleSet => {
                     let name = name_in_body(request);
                     self.makes(moment, &name)?;
-                    self.asked.insert(*id, name);
+                    self.asked.insert(*id, (name, *call));
                 }
                 CallKind::DeleteScaleSet => self.deletes(super::wire::set_in(&request.url)),
                 CallKind::Installation
@@ -142,6 +159,14 @@ impl ProvedGone {
         match found {
             Some(id) => *named = Named { id, absent: false },
             None => named.absent = true,
+        }
+    }
+
+    /// Of a set that no pool is tied to any more nothing is known: GitHub may retire it unseen.
+    fn let_go(&mut self, key: &str) {
+        let Some(name) = key.strip_prefix("binding/").and_then(|set| set.rsplit('/').next()) else { return };
+        for (_, named) in self.named.iter_mut().filter(|(known, _)| known.rsplit(' ').next() == Some(name)) {
+            named.id = 0;
         }
     }
 
@@ -274,7 +299,8 @@ impl KeepsPools {
 
     fn complete(&mut self, now: Instant) {
         let listing = std::mem::take(&mut self.listing);
-        self.missed.retain(|arn, _| !listing.contains_key(arn));
+        // Whoever was gone stays so when it comes back: the old pool may still be closing.
+        self.missed.retain(|arn, missed| missed.calmly || !listing.contains_key(arn));
         let missing: Vec<_> = self.known.keys().filter(|arn| !listing.contains_key(*arn)).cloned().collect();
         self.known.extend(listing);
         let many = missing.len() >= 2 && missing.len() * BRAKE_SHARE > self.known.len();
@@ -300,6 +326,8 @@ fn replaced(moment: &Moment<'_>, group: &str) -> bool {
 #[derive(Debug, Default)]
 pub struct StopsQuietly {
     stopping: bool,
+    /// What was under way at the stop: it may be sent again with another token.
+    under_way: Vec<(CallKind, u64)>,
 }
 
 impl Checker for StopsQuietly {
@@ -312,19 +340,28 @@ impl Checker for StopsQuietly {
     }
 
     fn started(&mut self) {
-        self.stopping = false;
+        *self = Self::default();
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        self.stopping |= matches!(moment.event, Event::Stop);
+        if matches!(moment.event, Event::Stop) && !self.stopping {
+            self.stopping = true;
+            let asked = moment.wire.flights().values().map(|flight| &flight.asked);
+            self.under_way = asked.filter_map(Asked::of_github).collect();
+        }
         if !self.stopping {
             return Ok(());
         }
+        let again = |call: CallKind, url: &str| {
+            let set = super::wire::set_in(url).unwrap_or(0);
+            call != CallKind::Poll && self.under_way.contains(&(call, set))
+        };
         let begun = moment.effects.iter().find_map(|effect| match effect {
             Effect::GitHub {
                 call: call @ (CallKind::CreateSession | CallKind::CreateScaleSet | CallKind::Poll),
+                request,
                 ..
-            } => Some(call.as_str()),
+            } if !again(*call, &request.url) => Some(call.as_str()),
             Effect::Aws { .. } => Some("a call to AWS"),
             Effect::GitHub { .. }
             | Effect::Cancel { .. }

@@ -10,7 +10,7 @@ use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::message::Message;
 use poolkeeper_core::github::reply::{Body, Reply};
 use poolkeeper_core::github::request::{CallKind, HeaderName, Request, RequestId};
-use poolkeeper_core::notice::{Notice, PoolFact};
+use poolkeeper_core::notice::{Notice, PoolFact, PoolId};
 use poolkeeper_core::time::Instant;
 
 pub use group::GroupSeen;
@@ -49,6 +49,17 @@ pub enum Asked {
     },
 }
 
+impl Asked {
+    /// The call and the scale set it is about, if it went to GitHub.
+    #[must_use]
+    pub const fn of_github(&self) -> Option<(CallKind, u64)> {
+        match self {
+            Self::GitHub { call, set } => Some((*call, *set)),
+            Self::Describe { .. } | Self::Write { .. } => None,
+        }
+    }
+}
+
 /// All that went between machine and peers in one life of the daemon, as far as it matters.
 #[derive(Debug, Default)]
 pub struct Wire {
@@ -57,6 +68,8 @@ pub struct Wire {
     message: Option<Message>,
     sets: BTreeMap<u64, SetSeen>,
     groups: BTreeMap<String, GroupSeen>,
+    /// The scale set that a pool was last tied to: two pools may have had groups of one name.
+    pools: BTreeMap<PoolId, u64>,
 }
 
 impl Wire {
@@ -111,7 +124,7 @@ impl Wire {
         *self = Self::default();
     }
 
-    pub(super) fn event(&mut self, event: &Event) {
+    pub(super) fn event(&mut self, at: Instant, event: &Event) {
         self.ended = None;
         self.message = None;
         match event {
@@ -135,7 +148,7 @@ impl Wire {
                     }
                     (Some(Flight { asked: Asked::Write { group, desired }, .. }), result) => {
                         if let Some(seen) = self.groups.get_mut(group) {
-                            seen.wrote(*desired, result.is_ok());
+                            seen.wrote(at, *desired, result.is_ok());
                         }
                     }
                     (_, Ok(_) | Err(_)) => {}
@@ -158,7 +171,7 @@ impl Wire {
                     let asked = self.asked_aws(at, call);
                     self.flights.insert(*id, Flight { since: at, asked });
                 }
-                Effect::Note(Notice::Pool { group, fact, .. }) => self.told(group, fact),
+                Effect::Note(Notice::Pool { pool, group, fact }) => self.told(*pool, group, fact),
                 Effect::Cancel { .. }
                 | Effect::Remember { .. }
                 | Effect::Drop(_)
@@ -225,13 +238,15 @@ impl Wire {
         }
     }
 
-    fn told(&mut self, group: &str, fact: &PoolFact) {
-        let Some(seen) = self.groups.get_mut(group) else { return };
+    fn told(&mut self, pool: PoolId, group: &str, fact: &PoolFact) {
         if let PoolFact::ScaleSetReady { scale_set, .. } = fact {
-            seen.set = *scale_set;
+            self.pools.insert(pool, *scale_set);
+            if let Some(seen) = self.groups.get_mut(group) {
+                seen.set = *scale_set;
+            }
         }
         if matches!(fact, PoolFact::SessionLost(_) | PoolFact::SessionClosed)
-            && let Some(set) = self.sets.get_mut(&seen.set)
+            && let Some(set) = self.pools.get(&pool).and_then(|set| self.sets.get_mut(set))
         {
             set.session = None;
         }

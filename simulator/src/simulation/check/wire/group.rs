@@ -26,7 +26,7 @@ pub struct GroupSeen {
     pub tags: Vec<Tag>,
     /// The scale set that it was last tied to; 0 before.
     pub set: u64,
-    /// The newest write, and when it was asked for.
+    /// The newest write, and when it was asked for or, once it has ended, when that was.
     last_write: Option<(Instant, u32)>,
 }
 
@@ -88,14 +88,18 @@ impl GroupSeen {
         self.may_be(desired);
     }
 
-    pub(super) fn wrote(&mut self, desired: u32, accepted: bool) {
+    pub(super) fn wrote(&mut self, at: Instant, desired: u32, accepted: bool) {
         if accepted {
             self.plausible.clear();
+            self.last_write = Some((at, desired));
         }
         self.may_be(desired);
     }
 
     fn may_be(&mut self, desired: u32) {
+        if self.plausible.contains(&desired) {
+            return;
+        }
         if self.plausible.len() == MOST_PLAUSIBLE {
             self.plausible.remove(0);
         }

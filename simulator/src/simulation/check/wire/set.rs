@@ -18,8 +18,10 @@ pub struct SetSeen {
     pub read: Option<Statistics>,
     /// What the last poll said there can be.
     pub capacity: u32,
-    /// How many jobs were acquired since the last counts.
+    /// How many jobs were acquired since the last counts of a session or a message.
     pub acquired: u32,
+    /// How many jobs were acquired since the set itself was read.
+    pub acquired_since_read: u32,
     /// The newest message.
     pub message: u64,
     /// How often in a row GitHub said that there is no such set, and since when.
@@ -56,6 +58,7 @@ impl SetSeen {
                 }
                 if let Ok(Set { statistics }) = serde_json::from_slice(&body.0) {
                     self.read = statistics.or(self.read);
+                    self.acquired_since_read = 0;
                     self.missing = None;
                 }
             }
@@ -65,7 +68,9 @@ impl SetSeen {
                     value: Vec<u64>,
                 }
                 let got = serde_json::from_slice::<Acquired>(&body.0).map_or(0, |acquired| acquired.value.len());
-                self.acquired = self.acquired.saturating_add(u32::try_from(got).unwrap_or(u32::MAX));
+                let got = u32::try_from(got).unwrap_or(u32::MAX);
+                self.acquired = self.acquired.saturating_add(got);
+                self.acquired_since_read = self.acquired_since_read.saturating_add(got);
             }
             (_, Body::Raw(_) | Body::Sealed(_)) => {}
         }
