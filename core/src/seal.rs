@@ -252,7 +252,12 @@ pub(crate) struct ErrorBody {
 impl ErrorBody {
     pub(crate) fn parse(body: &[u8]) -> Option<Self> {
         let error: Self = serde_json::from_slice(body).ok()?;
-        let cut = |text: String| text.chars().take(MESSAGE_CHARS).collect();
+        let cut = |mut text: String| {
+            if let Some((end, _)) = text.char_indices().nth(MESSAGE_CHARS) {
+                text.truncate(end);
+            }
+            text
+        };
         Some(Self { type_name: cut(error.type_name), message: cut(error.message) })
     }
 }
@@ -292,7 +297,9 @@ fn redact_headers(mut headers: ReplyHeaders, sent: &Secret) -> ReplyHeaders {
     let ReplyHeaders { date, retry_after, rate_limit_remaining, rate_limit_reset, activity_id, github_request_id } =
         &mut headers;
     for value in [date, retry_after, rate_limit_remaining, rate_limit_reset, activity_id, github_request_id] {
-        if let Some(text) = value.take_if(|text| sent.0.len() >= SHORTEST_SECRET && text.contains(&sent.0)) {
+        // Most headers are shorter than any token, and a search is dear before it begins.
+        let may_hold = |text: &String| sent.0.len() >= SHORTEST_SECRET && text.len() >= sent.0.len();
+        if let Some(text) = value.take_if(|text| may_hold(text) && text.contains(&sent.0)) {
             *value = Some(text.replace(&sent.0, REDACTED));
         }
     }

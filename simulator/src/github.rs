@@ -31,7 +31,7 @@ pub use job::{Fact, JobId, JobResult, QueueFull};
 use queue::Poll;
 pub(crate) use reply::http_date;
 pub use route::Call;
-use route::Route;
+pub(crate) use route::Route;
 use runner::Runner;
 use scale_set::{ScaleSet, Tenant};
 pub use token::MARKER;
@@ -107,10 +107,20 @@ impl GitHub {
 
     /// Takes one request: it is answered at once, or held.
     pub fn serve(&mut self, now: Now, request: &HttpRequest) -> Served {
+        self.serve_routed(now, request, Route::parse(request))
+    }
+
+    /// Takes one request whose route was read.
+    pub(crate) fn serve_routed(
+        &mut self,
+        now: Now,
+        request: &HttpRequest,
+        route: Result<Route, HttpResponse>,
+    ) -> Served {
         self.set_clock(now);
         self.fire_timers();
         self.requests += 1;
-        match Route::parse(request) {
+        match route {
             Ok(Route::Poll { set }) => match self.poll(request, set) {
                 Poll::Reply(reply) => Served::Reply(self.stamped(reply)),
                 Poll::Held(ticket) => Served::Held(ticket),

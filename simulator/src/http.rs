@@ -1,5 +1,10 @@
 //! HTTP as data: what the models are asked and what they answer.
 
+use std::borrow::Cow;
+
+/// A header's name, in lower case, and its value.
+pub type Header = (Cow<'static, str>, Cow<'static, str>);
+
 /// One request as it came from the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpRequest {
@@ -9,8 +14,8 @@ pub struct HttpRequest {
     pub origin: String,
     /// Path and query.
     pub target: String,
-    /// Headers; names in lower case.
-    pub headers: Vec<(String, String)>,
+    /// Headers.
+    pub headers: Vec<Header>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -20,8 +25,8 @@ pub struct HttpRequest {
 pub struct HttpResponse {
     /// The status code.
     pub status: u16,
-    /// Headers beside `Content-Length`; names in lower case. GitHub's have a `date`, by the model's clock.
-    pub headers: Vec<(String, String)>,
+    /// Headers beside `Content-Length`. GitHub's have a `date`, by the model's clock.
+    pub headers: Vec<Header>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -47,7 +52,7 @@ impl HttpRequest {
     /// The first header of that name, which is in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_ref())
     }
 
     /// Path and query, apart.

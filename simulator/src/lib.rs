@@ -4,6 +4,7 @@
 //! tests under virtual time and, behind real HTTP, the sandbox.
 
 pub mod aws;
+mod digits;
 pub mod github;
 pub mod http;
 pub mod parsers;

@@ -284,16 +284,21 @@ impl Simulation {
     /// As there.
     pub fn run_until_quiet_looking(&mut self, limit: Duration, every: Duration) -> Result<(), String> {
         let end = self.at + limit;
-        let mut pending = self.pending();
-        while !pending.is_empty() && self.at < end && self.violations.is_empty() {
+        while self.is_waiting() && self.at < end && self.violations.is_empty() {
             self.run_for(every);
-            pending = self.pending();
         }
         if !self.violations.is_empty() {
             let violations: Vec<_> = self.violations.iter().map(ToString::to_string).collect();
             return Err(violations.join("\n"));
         }
+        let pending = self.pending();
         if pending.is_empty() { Ok(()) } else { Err(pending.join("\n")) }
+    }
+
+    /// Whether the checkers still wait for anything.
+    fn is_waiting(&mut self) -> bool {
+        let mut hosts = self.hosts.iter_mut().filter(|host| host.is_first() || host.is_up());
+        hosts.any(|host| host.is_waiting(self.at, &self.world))
     }
 
     /// What the checkers still wait for.

@@ -13,7 +13,7 @@ use poolkeeper_core::time::{Instant, Now};
 use serde::Serialize;
 
 use crate::aws::{self, Aws, AwsConfig, GroupSpec};
-use crate::github::{Call, GitHub, GitHubConfig, JobId, QueueFull, SetKey, SetState};
+use crate::github::{Call, GitHub, GitHubConfig, JobId, QueueFull, Route, SetKey, SetState};
 use crate::http::{HttpRequest, HttpResponse, Served, Ticket};
 use crate::runners::{Agents, RunnersConfig};
 use crate::workload::{JobPlan, Workload, WorkloadConfig};
@@ -153,7 +153,8 @@ impl World {
     /// One request to GitHub.
     pub fn github(&mut self, at: WorldNow, request: HttpRequest) -> Served {
         self.settle(at);
-        let call = Call::of(&request);
+        let route = Route::parse(&request);
+        let call = Call::of(&route);
         self.ledger.count_call("github", call.as_str());
         match self.verdict(call.as_str(), "github") {
             Verdict::Answer(reply) => Served::Reply(reply),
@@ -161,7 +162,7 @@ impl World {
             Verdict::Close => Served::Close,
             Verdict::Linger(span) => Served::Held(self.linger(span, Lingering::GitHub(request))),
             Verdict::Carry(fault) => {
-                let served = self.github.serve(at.now, &request);
+                let served = self.github.serve_routed(at.now, &request, route);
                 self.bend(served, fault)
             }
         }

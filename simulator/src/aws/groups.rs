@@ -9,6 +9,7 @@ use super::action::{Describe, GroupChange, GroupTag, Outcome};
 use super::fleet::{Step, is_live};
 use super::throttle::Bucket;
 use super::{ApiError, Aws, AwsEvent, Cause, GroupSpec, INSTANCES_A_PROTECTION, Rate};
+use crate::digits::uuid;
 
 /// The size of a page when the caller names none.
 const DEFAULT_PAGE: usize = 50;
@@ -371,11 +372,7 @@ impl Aws {
 
     /// A fresh id in the form of a UUID.
     pub(crate) fn uuid(&mut self) -> String {
-        let (a, b) = (self.rng.next(), self.rng.next());
-        let (head, tail) = (a >> 32, b & 0xffff_ffff_ffff);
-        let (second, third) = ((a >> 16) & 0xffff, a & 0x0fff);
-        let fourth = 0x8000 | ((b >> 48) & 0x3fff);
-        format!("{head:08x}-{second:04x}-4{third:03x}-{fourth:04x}-{tail:012x}")
+        uuid(self.rng.next(), self.rng.next())
     }
 }
 

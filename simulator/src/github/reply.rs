@@ -1,13 +1,16 @@
 //! Replies: bodies, error bodies, and the headers that all of them carry.
 
 use serde::Serialize;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{Month, OffsetDateTime, Weekday};
 
 use super::GitHub;
+use crate::digits::{push_decimal, uuid};
 use crate::http::HttpResponse;
 
 const JSON: &str = "application/json; charset=utf-8; api-version=6.0-preview.1";
+/// The length of an HTTP date.
+const HTTP_DATE_LEN: usize = 29;
 const TEXT: &str = "text/plain; charset=utf-8";
 /// How .NET writes a time that is not set.
 pub(super) const UNSET_TIME: &str = "0001-01-01T00:00:00Z";
@@ -79,16 +82,12 @@ pub(super) fn json(status: u16, body: &impl Serialize) -> HttpResponse {
 }
 
 pub(super) fn json_bytes(status: u16, body: Vec<u8>) -> HttpResponse {
-    HttpResponse { status, headers: vec![("content-type".to_owned(), JSON.to_owned())], body }
+    HttpResponse { status, headers: vec![("content-type".into(), JSON.into())], body }
 }
 
 /// A reply of the REST API that refuses: plain text.
 pub(super) fn text(status: u16, message: &str) -> HttpResponse {
-    HttpResponse {
-        status,
-        headers: vec![("content-type".to_owned(), TEXT.to_owned())],
-        body: message.as_bytes().to_vec(),
-    }
+    HttpResponse { status, headers: vec![("content-type".into(), TEXT.into())], body: message.as_bytes().to_vec() }
 }
 
 pub(super) fn empty(status: u16) -> HttpResponse {
@@ -110,17 +109,51 @@ fn date_time(unix_ms: u64) -> OffsetDateTime {
 
 pub(crate) fn http_date(unix_ms: u64) -> String {
     let at = date_time(unix_ms);
-    let (weekday, month) = (at.weekday().to_string(), at.month().to_string());
-    format!(
-        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
-        weekday.get(..3).unwrap_or_default(),
-        at.day(),
-        month.get(..3).unwrap_or_default(),
-        at.year(),
-        at.hour(),
-        at.minute(),
-        at.second()
-    )
+    let (year, month, day) = at.to_calendar_date();
+    let year = u64::try_from(year).unwrap_or_default();
+    let mut text = String::with_capacity(HTTP_DATE_LEN);
+    text.push_str(weekday_name(at.weekday()));
+    text.push_str(", ");
+    push_decimal::<2>(&mut text, day.into());
+    text.push(' ');
+    text.push_str(month_name(month));
+    text.push(' ');
+    push_decimal::<4>(&mut text, year);
+    for (mark, number) in [(' ', at.hour()), (':', at.minute()), (':', at.second())] {
+        text.push(mark);
+        push_decimal::<2>(&mut text, number.into());
+    }
+    text.push_str(" GMT");
+    text
+}
+
+const fn weekday_name(day: Weekday) -> &'static str {
+    match day {
+        Weekday::Monday => "Mon",
+        Weekday::Tuesday => "Tue",
+        Weekday::Wednesday => "Wed",
+        Weekday::Thursday => "Thu",
+        Weekday::Friday => "Fri",
+        Weekday::Saturday => "Sat",
+        Weekday::Sunday => "Sun",
+    }
+}
+
+const fn month_name(month: Month) -> &'static str {
+    match month {
+        Month::January => "Jan",
+        Month::February => "Feb",
+        Month::March => "Mar",
+        Month::April => "Apr",
+        Month::May => "May",
+        Month::June => "Jun",
+        Month::July => "Jul",
+        Month::August => "Aug",
+        Month::September => "Sep",
+        Month::October => "Oct",
+        Month::November => "Nov",
+        Month::December => "Dec",
+    }
 }
 
 impl GitHub {
@@ -129,23 +162,15 @@ impl GitHub {
         let activity = self.uuid();
         let id = self.rng.next();
         reply.headers.extend([
-            ("date".to_owned(), http_date(self.now.unix_ms)),
-            ("activityid".to_owned(), activity),
-            ("x-github-request-id".to_owned(), format!("{:04X}:{:X}", id & 0xffff, id >> 16)),
+            ("date".into(), http_date(self.now.unix_ms).into()),
+            ("activityid".into(), activity.into()),
+            ("x-github-request-id".into(), format!("{:04X}:{:X}", id & 0xffff, id >> 16).into()),
         ]);
         reply
     }
 
     pub(super) fn uuid(&mut self) -> String {
-        let (a, b) = (self.rng.next(), self.rng.next());
-        format!(
-            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-            a >> 32,
-            (a >> 16) & 0xffff,
-            a & 0xfff,
-            0x8000 | (b >> 48) & 0x3fff,
-            b & 0xffff_ffff_ffff
-        )
+        uuid(self.rng.next(), self.rng.next())
     }
 }
 

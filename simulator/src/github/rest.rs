@@ -213,9 +213,9 @@ impl GitHub {
         let spent = self.now.mono.since(self.rate.began);
         let reset = self.unix_s() + (RATE_WINDOW - spent).as_secs() + 1;
         reply.headers.extend([
-            ("x-ratelimit-limit".to_owned(), limit.to_string()),
-            ("x-ratelimit-remaining".to_owned(), remaining.to_string()),
-            ("x-ratelimit-reset".to_owned(), reset.to_string()),
+            ("x-ratelimit-limit".into(), limit.to_string().into()),
+            ("x-ratelimit-remaining".into(), remaining.to_string().into()),
+            ("x-ratelimit-reset".into(), reset.to_string().into()),
         ]);
         reply
     }

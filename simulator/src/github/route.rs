@@ -1,5 +1,6 @@
 //! From method, path and query to the call that is meant.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
@@ -76,9 +77,8 @@ impl Call {
     }
 
     /// Which call a request is, whether or not it will succeed.
-    #[must_use]
-    pub fn of(request: &HttpRequest) -> Self {
-        match Route::parse(request) {
+    pub(crate) const fn of(route: &Result<Route, HttpResponse>) -> Self {
+        match route {
             Ok(Route::Rest(RestCall::Installation { .. })) => Self::Installation,
             Ok(Route::Rest(RestCall::AccessToken { .. })) => Self::AccessToken,
             Ok(Route::Rest(RestCall::RegistrationToken { .. })) => Self::RegistrationToken,
@@ -99,7 +99,7 @@ impl fmt::Display for Call {
 
 /// A request, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Route {
+pub(crate) enum Route {
     Rest(RestCall),
     Service { tenant: String, call: ServiceCall },
     Poll { set: u64 },
@@ -107,7 +107,7 @@ pub(super) enum Route {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum RestCall {
+pub(crate) enum RestCall {
     Installation { account: String },
     AccessToken { installation: u64 },
     RegistrationToken { scope: String },
@@ -115,7 +115,7 @@ pub(super) enum RestCall {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ServiceCall {
+pub(crate) enum ServiceCall {
     RunnerGroups { name: Option<String> },
     ScaleSets { group: Option<u64>, name: Option<String> },
     CreateScaleSet,
@@ -160,17 +160,17 @@ impl ServiceCall {
 impl Route {
     /// # Errors
     /// With the reply that refuses what is no call.
-    pub(super) fn parse(request: &HttpRequest) -> Result<Self, HttpResponse> {
+    pub(crate) fn parse(request: &HttpRequest) -> Result<Self, HttpResponse> {
         if request.target.len() > MAX_TARGET {
             return Err(text(414, "URI Too Long"));
         }
         let (path, query) = request.path_and_query();
-        let segments: Vec<String> = path
+        let segments: Vec<Cow<'_, str>> = path
             .split('/')
             .filter(|segment| !segment.is_empty())
-            .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
+            .map(|segment| percent_decode_str(segment).decode_utf8_lossy())
             .collect();
-        let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let parts: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let method = request.method.as_str();
         match parts.as_slice() {
             ["_services", "pipelines", tenant, rest @ ..] => {

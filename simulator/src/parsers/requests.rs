@@ -57,7 +57,7 @@ fn now() -> Now {
 }
 
 fn form(method: &str, bytes: &[u8]) -> HttpRequest {
-    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let header = |name: &'static str, value: &'static str| (name.into(), value.into());
     HttpRequest {
         method: method.to_owned(),
         origin: ORIGIN.to_owned(),
@@ -72,7 +72,7 @@ fn request(method: &str, target: &str, authorization: String, body: &[u8]) -> Ht
         method: method.to_owned(),
         origin: ORIGIN.to_owned(),
         target: target.to_owned(),
-        headers: vec![("authorization".to_owned(), authorization)],
+        headers: vec![("authorization".into(), authorization.into())],
         body: body.to_vec(),
     }
 }

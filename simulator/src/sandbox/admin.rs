@@ -151,7 +151,7 @@ fn json<T: Serialize>(status: u16, body: &T) -> HttpResponse {
         Ok(body) => (status, body),
         Err(error) => (500, error.to_string().into_bytes()),
     };
-    let content_type = ("content-type".to_owned(), "application/json".to_owned());
+    let content_type = ("content-type".into(), "application/json".into());
     HttpResponse { status, headers: vec![content_type], body }
 }
 

@@ -73,7 +73,7 @@ pub(crate) async fn read(scheme: &str, request: Request<Incoming>) -> Result<Htt
     let headers = head
         .headers
         .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+        .map(|(name, value)| (name.to_string().into(), String::from_utf8_lossy(value.as_bytes()).into_owned().into()));
     let headers = headers.collect();
     let mut body = Vec::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {
@@ -117,9 +117,5 @@ fn build(response: HttpResponse, promised: Option<usize>) -> Result<Response<Rep
 }
 
 fn refusal(status: u16, text: &str) -> HttpResponse {
-    HttpResponse {
-        status,
-        headers: vec![("content-type".to_owned(), "text/plain".to_owned())],
-        body: text.as_bytes().to_vec(),
-    }
+    HttpResponse { status, headers: vec![("content-type".into(), "text/plain".into())], body: text.as_bytes().to_vec() }
 }

@@ -48,13 +48,22 @@ pub struct Observed<'a> {
     pub memories: usize,
 }
 
-/// One step of the machine, before its effects are carried out.
+/// An event, as it truly is, before the machine takes it.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment<'a> {
+pub struct Heard<'a> {
     /// What the daemon's clocks say.
     pub now: Now,
     /// What happened.
     pub event: &'a Event,
+    /// What is so.
+    pub observed: Observed<'a>,
+    /// What is known from all that went between machine and peers, this event included.
+    pub wire: &'a Wire,
+}
+
+/// One step of the machine, once it took the event and before its effects are carried out.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
     /// What the machine wants done.
     pub effects: &'a [Effect],
     /// What is so.
@@ -74,7 +83,16 @@ pub trait Checker: fmt::Debug + Send {
     /// The daemon begins another life.
     fn started(&mut self) {}
 
-    /// Looks at one step.
+    /// Looks at an event.
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    fn hear(&mut self, heard: &Heard<'_>) -> Result<(), String> {
+        let _ = heard;
+        Ok(())
+    }
+
+    /// Looks at what the machine makes of the event.
     ///
     /// # Errors
     /// Says what is wrong.
@@ -106,6 +124,8 @@ pub struct Objection {
 pub struct Checks {
     checkers: Vec<Box<dyn Checker>>,
     wire: Wire,
+    /// Who was the last to wait for something.
+    waiting: usize,
 }
 
 impl Checks {
@@ -133,10 +153,22 @@ impl Checks {
         }
     }
 
-    /// Lets every checker look at one step: what they object to.
-    pub fn step(&mut self, now: Now, event: &Event, effects: &[Effect], observed: Observed<'_>) -> Vec<Objection> {
+    /// Lets every checker look at an event before the machine takes it: what they object to.
+    pub fn hear(&mut self, now: Now, event: &Event, observed: Observed<'_>) -> Vec<Objection> {
         self.wire.event(observed.at, event);
-        let moment = Moment { now, event, effects, observed, wire: &self.wire };
+        let heard = Heard { now, event, observed, wire: &self.wire };
+        let mut objections = Vec::new();
+        for checker in &mut self.checkers {
+            if let Err(what) = checker.hear(&heard) {
+                objections.push(Objection { checker: checker.name(), contract: checker.contract(), what });
+            }
+        }
+        objections
+    }
+
+    /// Lets every checker look at what the machine made of the event: what they object to.
+    pub fn step(&mut self, effects: &[Effect], observed: Observed<'_>) -> Vec<Objection> {
+        let moment = Moment { effects, observed, wire: &self.wire };
         let mut objections = Vec::new();
         for checker in &mut self.checkers {
             if let Err(what) = checker.step(&moment) {
@@ -145,6 +177,15 @@ impl Checks {
         }
         self.wire.effects(observed.at, effects);
         objections
+    }
+
+    /// Whether any checker still waits for something; the last one that did is asked first.
+    #[must_use]
+    pub fn is_waiting(&mut self, observed: &Observed<'_>) -> bool {
+        let waits = |nth: &usize| self.checkers.get(*nth).is_some_and(|checker| checker.pending(observed).is_some());
+        let waiting = std::iter::once(self.waiting).chain(0..self.checkers.len()).find(waits);
+        self.waiting = waiting.unwrap_or_default();
+        waiting.is_some()
     }
 
     /// What the checkers still wait for.

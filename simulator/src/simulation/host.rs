@@ -174,19 +174,17 @@ impl Host {
         self.checks.pending(observed)
     }
 
+    pub(super) fn is_waiting(&mut self, at: Instant, world: &World) -> bool {
+        let observed = observed(self.number, self.life.as_ref(), self.memory.len(), at, world);
+        self.checks.is_waiting(&observed)
+    }
+
     pub(super) fn hand_over_notices(&mut self, to: &mut VecDeque<Notice>) {
         to.extend(self.notices.drain(..));
     }
 
     pub(super) fn observed<'a>(&'a self, at: Instant, world: &'a World) -> Observed<'a> {
-        Observed {
-            at,
-            world: Some(world),
-            daemon: self.number,
-            machine: self.machine(),
-            secrets: self.life.as_ref().map_or(0, |life| life.shell.secrets()),
-            memories: self.memory.len(),
-        }
+        observed(self.number, self.life.as_ref(), self.memory.len(), at, world)
     }
 
     /// When something is next due.
@@ -230,28 +228,18 @@ impl Host {
     pub(super) fn step(&mut self, world: &mut World, at: WorldNow, unix_ms: u64, event: Event) -> Vec<Objection> {
         let Some(life) = &mut self.life else { return Vec::new() };
         let now = Now { mono: Instant::from_millis(at.now.mono.since(life.since).as_millis()), unix_ms };
-        let mut effects = std::mem::take(&mut self.effects);
-        let mut objections = Vec::new();
         if let Some(recorder) = &mut self.recorder {
             recorder.begin(now, &event, life.seed, &life.machine);
         }
-        let machine = &mut life.machine;
-        let mut told = event.clone();
-        let heard = self.saboteur.as_mut().is_none_or(|saboteur| saboteur.event(at.now.mono, &mut told));
-        let taken = catch_unwind(AssertUnwindSafe(|| {
-            if heard {
-                machine.handle(now, told, &mut effects);
-            }
-        }));
-        if let Some(saboteur) = &mut self.saboteur {
-            saboteur.effects(at.now.mono, &mut effects);
-        }
-        match taken {
+        let kept = (self.kept_steps > 0).then(|| event.clone());
+        let mut objections = self.watched(|checks, observed| checks.hear(now, &event, observed), at, world);
+        let mut effects = std::mem::take(&mut self.effects);
+        match self.handle(at, now, event, &mut effects) {
             Ok(()) => {
                 if let Some(recorder) = &mut self.recorder {
                     recorder.end(&effects);
                 }
-                objections = self.check(world, at, now, &event, &effects);
+                objections.extend(self.watched(|checks, observed| checks.step(&effects, observed), at, world));
                 self.carry_out(world, at, &effects);
             }
             Err(panic) => {
@@ -260,7 +248,9 @@ impl Host {
                 self.doomed = Some(0);
             }
         }
-        self.keep(now, event, &effects);
+        if let Some(event) = kept {
+            self.keep(now, event, &effects);
+        }
         let doomed = self.doomed.is_some_and(|most| most == 0 || !effects.is_empty());
         effects.clear();
         self.effects = effects;
@@ -272,11 +262,37 @@ impl Host {
         objections
     }
 
-    fn check(&mut self, world: &World, at: WorldNow, now: Now, event: &Event, effects: &[Effect]) -> Vec<Objection> {
-        let mut checks = std::mem::take(&mut self.checks);
-        let objections = checks.step(now, event, effects, self.observed(at.now.mono, world));
-        self.checks = checks;
-        objections
+    /// Lets the machine take an event, as the saboteur has it; the error is its panic.
+    fn handle(
+        &mut self,
+        at: WorldNow,
+        now: Now,
+        mut event: Event,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Box<dyn Any + Send>> {
+        let Some(life) = &mut self.life else { return Ok(()) };
+        let machine = &mut life.machine;
+        let heard = self.saboteur.as_mut().is_none_or(|saboteur| saboteur.event(at.now.mono, &mut event));
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            if heard {
+                machine.handle(now, event, effects);
+            }
+        }));
+        if let Some(saboteur) = &mut self.saboteur {
+            saboteur.effects(at.now.mono, effects);
+        }
+        taken
+    }
+
+    /// Lets the checkers look at what is so.
+    fn watched(
+        &mut self,
+        look: impl FnOnce(&mut Checks, Observed<'_>) -> Vec<Objection>,
+        at: WorldNow,
+        world: &World,
+    ) -> Vec<Objection> {
+        let observed = observed(self.number, self.life.as_ref(), self.memory.len(), at.now.mono, world);
+        look(&mut self.checks, observed)
     }
 
     fn carry_out(&mut self, world: &mut World, at: WorldNow, effects: &[Effect]) {
@@ -303,13 +319,21 @@ impl Host {
     }
 
     fn keep(&mut self, now: Now, event: Event, effects: &[Effect]) {
-        if self.kept_steps == 0 {
-            return;
-        }
         self.recent.push_back(Step { now, event, effects: Some(effects.to_vec()) });
         if self.recent.len() > self.kept_steps {
             self.recent.pop_front();
         }
+    }
+}
+
+fn observed<'a>(daemon: usize, life: Option<&'a Life>, memories: usize, at: Instant, world: &'a World) -> Observed<'a> {
+    Observed {
+        at,
+        world: Some(world),
+        daemon,
+        machine: life.map(|life| &life.machine),
+        secrets: life.map_or(0, |life| life.shell.secrets()),
+        memories,
     }
 }
 

@@ -10,7 +10,7 @@ use poolkeeper_core::rng::Rng;
 use poolkeeper_core::seal::{RawReply, Secret, seal};
 use poolkeeper_core::time::{Duration, Instant};
 
-use crate::http::{HttpRequest, HttpResponse, Served, Ticket};
+use crate::http::{Header, HttpRequest, HttpResponse, Served, Ticket};
 use crate::world::{World, WorldNow};
 
 /// A call to GitHub that has not ended.
@@ -198,7 +198,8 @@ impl Shell {
         if reply.body.len() > max_body {
             return failed(id, TransportErrorKind::TooLarge);
         }
-        let raw = RawReply { status: reply.status, headers: allowed_headers(&reply), body: reply.body };
+        let HttpResponse { status, headers, body } = reply;
+        let raw = RawReply { status, headers: allowed_headers(headers), body };
         let slot = Slot(id);
         let (reply, secret) = seal(flight.call, slot, raw, &flight.sent);
         if let Some(secret) = secret {
@@ -256,8 +257,8 @@ fn on_the_wire(request: &Request, secret: &Secret) -> Option<HttpRequest> {
         Auth::Credential | Auth::Bearer(_) => "Bearer",
         Auth::RemoteAuth(_) => "RemoteAuth",
     };
-    let mut headers = vec![("authorization".to_owned(), format!("{kind} {}", secret.reveal()))];
-    headers.extend(request.headers.iter().map(|h| (h.name.as_str().to_owned(), h.value.clone().into_owned())));
+    let mut headers: Vec<Header> = vec![("authorization".into(), format!("{kind} {}", secret.reveal()).into())];
+    headers.extend(request.headers.iter().map(|header| (header.name.as_str().into(), header.value.clone())));
     Some(HttpRequest {
         method: request.method.as_str().to_owned(),
         origin: format!("{scheme}://{host}"),
@@ -267,14 +268,19 @@ fn on_the_wire(request: &Request, secret: &Secret) -> Option<HttpRequest> {
     })
 }
 
-fn allowed_headers(reply: &HttpResponse) -> ReplyHeaders {
-    let header = |name: &str| reply.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-    ReplyHeaders {
-        date: header("date"),
-        retry_after: header("retry-after"),
-        rate_limit_remaining: header("x-ratelimit-remaining"),
-        rate_limit_reset: header("x-ratelimit-reset"),
-        activity_id: header("activityid"),
-        github_request_id: header("x-github-request-id"),
+fn allowed_headers(headers: Vec<Header>) -> ReplyHeaders {
+    let mut allowed = ReplyHeaders::default();
+    for (name, value) in headers {
+        let header = match name.as_ref() {
+            "date" => &mut allowed.date,
+            "retry-after" => &mut allowed.retry_after,
+            "x-ratelimit-remaining" => &mut allowed.rate_limit_remaining,
+            "x-ratelimit-reset" => &mut allowed.rate_limit_reset,
+            "activityid" => &mut allowed.activity_id,
+            "x-github-request-id" => &mut allowed.github_request_id,
+            _ => continue,
+        };
+        header.get_or_insert_with(|| value.into_owned());
     }
+    allowed
 }

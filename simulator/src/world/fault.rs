@@ -284,32 +284,28 @@ fn refusal(status: u16, body: &str, headers: BTreeMap<String, String>, aws: bool
         query::error_reply(status, code, "A fault was injected.")
     } else {
         let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
-        HttpResponse {
-            status,
-            headers: vec![("content-type".to_owned(), kind.to_owned())],
-            body: body.as_bytes().to_vec(),
-        }
+        HttpResponse { status, headers: vec![("content-type".into(), kind.into())], body: body.as_bytes().to_vec() }
     };
-    reply.headers.extend(headers);
+    reply.headers.extend(headers.into_iter().map(|(name, value)| (name.into(), value.into())));
     reply
 }
 
 fn rate_limit(code: u16, wait_s: u64, header: WaitHeader, unix_ms: u64) -> HttpResponse {
     let mut reply = refusal(code, "You have exceeded a secondary rate limit.", BTreeMap::new(), false);
-    reply.headers.push(("date".to_owned(), http_date(unix_ms)));
+    reply.headers.push(("date".into(), http_date(unix_ms).into()));
     match header {
         WaitHeader::None => {}
-        WaitHeader::RetryAfter => reply.headers.push(("retry-after".to_owned(), wait_s.to_string())),
+        WaitHeader::RetryAfter => reply.headers.push(("retry-after".into(), wait_s.to_string().into())),
         WaitHeader::Reset => reply.headers.extend([
-            ("x-ratelimit-remaining".to_owned(), "0".to_owned()),
-            ("x-ratelimit-reset".to_owned(), (unix_ms / 1000 + wait_s).to_string()),
+            ("x-ratelimit-remaining".into(), "0".into()),
+            ("x-ratelimit-reset".into(), (unix_ms / 1000 + wait_s).to_string().into()),
         ]),
     }
     reply
 }
 
 fn page(body: Vec<u8>) -> HttpResponse {
-    let headers = vec![("content-type".to_owned(), "text/html".to_owned())];
+    let headers = vec![("content-type".into(), "text/html".into())];
     HttpResponse { status: 200, headers, body }
 }
 

@@ -41,14 +41,16 @@ impl World {
     pub(super) fn digest(&mut self) -> bool {
         let facts = self.github.take_facts();
         let events = self.aws.advance(self.at.now);
-        let moved = !facts.is_empty() || !events.is_empty();
+        if facts.is_empty() && events.is_empty() {
+            return false;
+        }
         for fact in facts {
             self.absorb_fact(fact);
         }
         for event in events {
             self.absorb_event(event);
         }
-        moved
+        true
     }
 
     /// Puts a job with a plan into GitHub.
@@ -75,10 +77,9 @@ impl World {
 
     fn fire_timers(&mut self) -> bool {
         let mut fired = false;
-        while let Some((due, timer)) = self.timers.first().cloned()
-            && due <= self.at.now.mono
+        while self.timers.first().is_some_and(|(due, _)| *due <= self.at.now.mono)
+            && let Some((_, timer)) = self.timers.pop_first()
         {
-            self.timers.remove(&(due, timer.clone()));
             self.github.set_time(self.at.now);
             fired = true;
             match timer {
@@ -94,6 +95,9 @@ impl World {
     fn run_workloads(&mut self) -> bool {
         let now = self.at.now.mono;
         let due = |workload: &Workload| workload.next_at().is_some_and(|at| at <= now);
+        if !self.workloads.iter().any(due) {
+            return false;
+        }
         let mut jobs = Vec::new();
         for workload in &mut self.workloads {
             while due(workload)
@@ -102,14 +106,13 @@ impl World {
                 jobs.push(job);
             }
         }
-        let moved = !jobs.is_empty();
         for (key, plan) in jobs {
             if self.start_job(&key, plan).is_err() {
                 // The model is full: the job never was.
                 break;
             }
         }
-        moved
+        true
     }
 
     fn connect(&mut self, instance: String) {

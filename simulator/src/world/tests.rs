@@ -42,7 +42,7 @@ fn request(target: &str, scheme: &str, secret: &str, body: &str) -> HttpRequest 
         method: "POST".to_owned(),
         origin: "http://x".to_owned(),
         target: target.to_owned(),
-        headers: vec![("authorization".to_owned(), format!("{scheme} {secret}"))],
+        headers: vec![("authorization".into(), format!("{scheme} {secret}").into())],
         body: body.as_bytes().to_vec(),
     }
 }

@@ -9,7 +9,7 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256 ";
 const SERVICE: &str = "autoscaling";
 
 pub(crate) fn check(request: &HttpRequest, region: &str) -> Result<(), ApiError> {
-    let header = |name: &str| request.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let header = |name: &str| request.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_ref());
     let Some(authorization) = header("authorization") else {
         let message = "Missing Authentication Token";
         return Err(ApiError::new(403, "MissingAuthenticationToken", message));

@@ -42,8 +42,8 @@ fn response(status: u16, xml: Xml, request_id: &str) -> HttpResponse {
     HttpResponse {
         status,
         headers: vec![
-            ("content-type".to_owned(), "text/xml".to_owned()),
-            ("x-amzn-requestid".to_owned(), request_id.to_owned()),
+            ("content-type".into(), "text/xml".into()),
+            ("x-amzn-requestid".into(), request_id.to_owned().into()),
         ],
         body: xml.into_bytes(),
     }

@@ -14,7 +14,7 @@ fn now() -> Now {
 }
 
 fn request(body: &str) -> HttpRequest {
-    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let header = |name: &'static str, value: &'static str| (name.into(), value.into());
     HttpRequest {
         method: "POST".to_owned(),
         origin: "http://127.0.0.1:1".to_owned(),
@@ -155,7 +155,7 @@ fn unsigned_and_badly_signed_requests_are_refused() {
         let mut asked = request("Action=DescribeAutoScalingGroups&Version=2011-01-01");
         asked.headers.retain(|(name, _)| name != "authorization");
         if let Some(value) = authorization {
-            asked.headers.push(("authorization".to_owned(), value.to_owned()));
+            asked.headers.push(("authorization".into(), value.to_owned().into()));
         }
         let reply = serve(&mut aws, now(), &asked);
         let body = String::from_utf8(reply.body).unwrap();

@@ -35,7 +35,7 @@ impl HttpResponse {
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_ref())
     }
 
     /// The elements of a message's body.
@@ -200,7 +200,7 @@ impl Client {
             method: method.to_owned(),
             origin: ORIGIN.to_owned(),
             target: url.strip_prefix(ORIGIN).unwrap().to_owned(),
-            headers: headers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            headers: headers.iter().map(|(k, v)| ((*k).to_owned().into(), (*v).to_owned().into())).collect(),
             body: body.map(|body| body.to_string().into_bytes()).unwrap_or_default(),
         };
         self.github.serve(self.now(), &request)

@@ -60,8 +60,8 @@ fn garbage_is_refused_with_a_client_error() {
             origin: ["http://x", "http://api.x", ""][pick(&mut rng, 3)].to_owned(),
             target: format!("/{}", parts.join("/")),
             headers: vec![
-                ("authorization".to_owned(), format!("Bearer {}", tokens[pick(&mut rng, 4)])),
-                ("x-scalesetmaxcapacity".to_owned(), "-4".to_owned()),
+                ("authorization".into(), format!("Bearer {}", tokens[pick(&mut rng, 4)]).into()),
+                ("x-scalesetmaxcapacity".into(), "-4".into()),
             ],
             body: PIECES[pick(&mut rng, PIECES.len())].as_bytes().to_vec(),
         };

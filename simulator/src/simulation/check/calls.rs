@@ -1,13 +1,13 @@
 //! Calls: each ends once, and which ones never go together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::request::{CallKind, RequestId};
 use poolkeeper_core::seal::Sealed;
 use poolkeeper_core::time::{Duration, Instant};
 
-use super::{Asked, Checker, Moment, Observed, body_of};
+use super::{Asked, Checker, Heard, Moment, Observed, body_of};
 
 /// The longest a call may take: a poll's 75 s, and the 15 s after which the core gives it up.
 const LONGEST_CALL: Duration = Duration::from_secs(75 + 15);
@@ -34,20 +34,25 @@ impl Checker for EndsOnce {
         *self = Self::default();
     }
 
-    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        if let Event::GitHubReply { id, .. } | Event::AwsReply { id, .. } = moment.event
-            && moment.wire.ended().is_none()
+    fn hear(&mut self, heard: &Heard<'_>) -> Result<(), String> {
+        if let Event::GitHubReply { id, .. } | Event::AwsReply { id, .. } = heard.event
+            && heard.wire.ended().is_none()
         {
             return Err(format!("call {id} ended, and is not under way"));
         }
+        Ok(())
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         // Within a step calls go out in order of urgency, not of their numbers.
-        let mut made = BTreeSet::new();
+        let mut made: Vec<RequestId> = Vec::new();
         for effect in moment.effects {
             match effect {
                 Effect::GitHub { id, .. } | Effect::Aws { id, .. } => {
-                    if self.last.is_some_and(|last| *id <= last) || !made.insert(*id) {
+                    if self.last.is_some_and(|last| *id <= last) {
                         return Err(format!("call {id} is made again"));
                     }
+                    made.push(*id);
                 }
                 Effect::Cancel { id } if !moment.wire.flights().contains_key(id) => {
                     return Err(format!("call {id} is called off, and is not under way"));
@@ -58,6 +63,10 @@ impl Checker for EndsOnce {
                 | Effect::Note(_)
                 | Effect::Exit(_) => {}
             }
+        }
+        made.sort_unstable();
+        if let Some((id, _)) = made.iter().zip(made.iter().skip(1)).find(|(id, next)| id == next) {
+            return Err(format!("call {id} is made again"));
         }
         self.last = made.last().copied().or(self.last);
         self.steps += 1;
@@ -157,15 +166,19 @@ impl Checker for Renewals {
         *self = Self::default();
     }
 
-    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        if let Event::GitHubReply { id, result } = moment.event
+    fn hear(&mut self, heard: &Heard<'_>) -> Result<(), String> {
+        if let Event::GitHubReply { id, result } = heard.event
             && let Some(scope) = self.asked.remove(id)
             && let Ok(reply) = result
             && (200..300).contains(&reply.status)
             && matches!(body_of(reply), Some(Sealed::AdminConnection { .. }))
         {
-            self.came.insert(scope, moment.observed.at);
+            self.came.insert(scope, heard.observed.at);
         }
+        Ok(())
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         for effect in moment.effects {
             let Effect::GitHub { id, call: CallKind::AdminConnection, request } = effect else { continue };
             let scope = format!("{} {}", request.connection, request.body.as_deref().unwrap_or_default());
@@ -204,16 +217,15 @@ impl Checker for Timers {
         *self = Self::default();
     }
 
-    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        let now = moment.now.mono;
+    fn hear(&mut self, heard: &Heard<'_>) -> Result<(), String> {
+        let now = heard.now.mono;
         if let Some(due) = self.due
             && due < now
-            && moment.observed.world.is_some()
+            && heard.observed.world.is_some()
         {
             return Err(format!("the timer of {} ms is honoured at {} ms", due.as_millis(), now.as_millis()));
         }
-        self.due = moment.observed.machine.and_then(|machine| machine.poll_timeout()).map(|(due, _)| due);
-        if matches!(moment.event, Event::Tick) {
+        if matches!(heard.event, Event::Tick) {
             let (at, ticks) = &mut self.ticks;
             *ticks = if *at == now { *ticks + 1 } else { 1 };
             *at = now;
@@ -221,6 +233,11 @@ impl Checker for Timers {
                 return Err(format!("{ticks} ticks at one moment, and the machine still wants one"));
             }
         }
+        Ok(())
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        self.due = moment.observed.machine.and_then(|machine| machine.poll_timeout()).map(|(due, _)| due);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use poolkeeper_core::github::reply::Reply;
 use poolkeeper_core::github::request::{CallKind, RequestId};
 use poolkeeper_core::time::{Duration, Instant};
 
-use super::{Asked, Checker, Moment, Observed};
+use super::{Asked, Checker, Heard, Moment, Observed};
 
 /// Effects a step may have, beside those for each pool.
 const EFFECTS_A_STEP: usize = 64;
@@ -232,17 +232,21 @@ impl Checker for Patient {
         *self = Self::default();
     }
 
-    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        let at = moment.observed.at;
-        if let Event::GitHubReply { id, result } = moment.event
+    fn hear(&mut self, heard: &Heard<'_>) -> Result<(), String> {
+        if let Event::GitHubReply { id, result } = heard.event
             && let Some(connection) = self.asked.remove(id)
             && let Ok(Reply { status: 429, headers, .. }) = result
             && let Some(wait_s) = headers.retry_after.as_ref().and_then(|text| text.parse().ok())
         {
-            let until = at + Duration::from_secs(wait_s);
+            let until = heard.observed.at + Duration::from_secs(wait_s);
             let kept = self.until.entry(connection).or_insert(until);
             *kept = until.max(*kept);
         }
+        Ok(())
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        let at = moment.observed.at;
         for effect in moment.effects {
             let Effect::GitHub { id, call, request } = effect else { continue };
             if let Some(until) = self.until.get(&request.connection)

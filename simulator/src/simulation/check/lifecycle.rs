@@ -6,11 +6,10 @@ use poolkeeper_core::aws::AwsReply;
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::request::{CallKind, Request, RequestId};
 use poolkeeper_core::notice::{Notice, PoolFact};
-use poolkeeper_core::seal::Sealed;
 use poolkeeper_core::time::{Duration, Instant};
 use serde::Deserialize;
 
-use super::{Asked, Checker, Moment, body_of};
+use super::{Asked, Checker, Heard, Moment};
 
 /// A session that is open is remembered.
 #[derive(Debug)]
@@ -26,17 +25,9 @@ impl Checker for Remembers {
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        if !matches!(
-            moment.wire.ended().map(|flight| &flight.asked),
-            Some(Asked::GitHub { call: CallKind::CreateSession, .. })
-        ) {
-            return Ok(());
-        }
-        let Event::GitHubReply { result: Ok(reply), .. } = moment.event else { return Ok(()) };
-        let Some(Sealed::Session { session_id, .. }) = body_of(reply).filter(|_| (200..300).contains(&reply.status))
-        else {
-            return Ok(());
-        };
+        let ended = moment.wire.ended().map(|flight| &flight.asked);
+        let Some(Asked::GitHub { call: CallKind::CreateSession, set }) = ended else { return Ok(()) };
+        let Some(session_id) = moment.wire.set(*set).and_then(|set| set.session.as_ref()) else { return Ok(()) };
         let remembers = |effect: &Effect| {
             matches!(effect, Effect::Remember { key, value: Some(value) }
                 if key.starts_with("session/") && value == session_id)
@@ -78,8 +69,8 @@ impl Checker for ProvedGone {
         *self = Self::default();
     }
 
-    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        if let Event::GitHubReply { id, result } = moment.event
+    fn hear(&mut self, heard: &Heard<'_>) -> Result<(), String> {
+        if let Event::GitHubReply { id, result } = heard.event
             && let Some((name, call)) = self.asked.remove(id)
             && let Ok(reply) = result
         {
@@ -92,6 +83,10 @@ impl Checker for ProvedGone {
                 self.answered(name, &body.0);
             }
         }
+        Ok(())
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         for effect in moment.effects {
             let (id, call, request) = match effect {
                 Effect::GitHub { id, call, request } => (id, call, request),
@@ -251,8 +246,12 @@ impl Checker for KeepsPools {
         *self = Self::default();
     }
 
+    fn hear(&mut self, heard: &Heard<'_>) -> Result<(), String> {
+        self.listed(heard);
+        Ok(())
+    }
+
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        self.listed(moment);
         for effect in moment.effects {
             let Effect::Note(Notice::Pool { group, fact: PoolFact::Gone, .. }) = effect else { continue };
             let named = moment.observed.machine.is_some_and(|machine| machine.config().pools.contains_key(group));
@@ -280,10 +279,9 @@ impl KeepsPools {
         self.missed.remove(&arn)
     }
 
-    fn listed(&mut self, moment: &Moment<'_>) {
-        let listing =
-            matches!(moment.wire.ended().map(|flight| &flight.asked), Some(Asked::Describe { listing: true }));
-        let Event::AwsReply { result, .. } = moment.event else { return };
+    fn listed(&mut self, heard: &Heard<'_>) {
+        let listing = matches!(heard.wire.ended().map(|flight| &flight.asked), Some(Asked::Describe { listing: true }));
+        let Event::AwsReply { result, .. } = heard.event else { return };
         if !listing {
             return;
         }
@@ -293,7 +291,7 @@ impl KeepsPools {
         };
         self.listing.extend(groups.iter().map(|group| (group.arn.clone(), group.name.clone())));
         if next_token.is_none() {
-            self.complete(moment.observed.at);
+            self.complete(heard.observed.at);
         }
     }
 
@@ -343,12 +341,16 @@ impl Checker for StopsQuietly {
         *self = Self::default();
     }
 
-    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        if matches!(moment.event, Event::Stop) && !self.stopping {
+    fn hear(&mut self, heard: &Heard<'_>) -> Result<(), String> {
+        if matches!(heard.event, Event::Stop) && !self.stopping {
             self.stopping = true;
-            let asked = moment.wire.flights().values().map(|flight| &flight.asked);
+            let asked = heard.wire.flights().values().map(|flight| &flight.asked);
             self.under_way = asked.filter_map(Asked::of_github).collect();
         }
+        Ok(())
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         if !self.stopping {
             return Ok(());
         }

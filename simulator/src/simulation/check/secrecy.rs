@@ -10,7 +10,7 @@ use memchr::memmem::Finder;
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::reply::Body;
 
-use super::{Checker, Moment};
+use super::{Checker, Heard, Moment};
 use crate::github::MARKER;
 
 /// Shorter runs of base64 characters cannot hold the mark.
@@ -41,41 +41,35 @@ impl Checker for NoSecret {
         "no secret is in any event, effect or state"
     }
 
-    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        if let Event::GitHubReply { result: Ok(reply), .. } = moment.event
+    fn hear(&mut self, heard: &Heard<'_>) -> Result<(), String> {
+        if let Event::GitHubReply { result: Ok(reply), .. } = heard.event
             && let Body::Raw(body) = &reply.body
             && is_in(&body.0)
         {
             return Err("a reply holds a secret".to_owned());
         }
-        for effect in moment.effects {
-            if self.leaks(effect)? {
-                return Err(format!("an effect holds a secret: {}", kind(effect)));
-            }
-        }
         self.steps += 1;
+        if self.steps.is_multiple_of(SEARCH_ALL_EVERY) && holds_secret(self.written(heard.event)?) {
+            return Err("an event holds a secret".to_owned());
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        self.buffer.clear();
+        for effect in moment.effects {
+            gather(effect, &mut self.buffer)?;
+        }
+        if is_in(&self.buffer) {
+            let leaks: Vec<_> = moment.effects.iter().filter(|effect| leaks(effect)).map(kind).collect();
+            return Err(format!("an effect holds a secret: {}", leaks.join(", ")));
+        }
         if self.steps.is_multiple_of(SEARCH_ALL_EVERY) { self.search_all(moment) } else { Ok(()) }
     }
 }
 
 impl NoSecret {
-    fn leaks(&mut self, effect: &Effect) -> Result<bool, String> {
-        Ok(match effect {
-            Effect::GitHub { request, .. } => {
-                is_in(request.url.as_bytes())
-                    || request.body.as_ref().is_some_and(|body| is_in(body.as_bytes()))
-                    || request.headers.iter().any(|header| is_in(header.value.as_bytes()))
-            }
-            Effect::Remember { value, .. } => value.as_ref().is_some_and(|value| is_in(value.as_bytes())),
-            Effect::Note(notice) => is_in(self.written(notice)?),
-            Effect::Aws { .. } | Effect::Cancel { .. } | Effect::Drop(_) | Effect::Exit(_) => false,
-        })
-    }
-
     fn search_all(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        if holds_secret(self.written(moment.event)?) {
-            return Err("an event holds a secret".to_owned());
-        }
         if holds_secret(self.written(&moment.effects)?) {
             return Err("an effect holds a secret".to_owned());
         }
@@ -92,6 +86,30 @@ impl NoSecret {
         serde_json::to_writer(&mut self.buffer, value).map_err(|error| error.to_string())?;
         Ok(&self.buffer)
     }
+}
+
+/// Appends the texts of an effect in which a leak is likeliest, apart from each other.
+fn gather(effect: &Effect, to: &mut Vec<u8>) -> Result<(), String> {
+    let mut add = |text: &str| {
+        to.extend_from_slice(text.as_bytes());
+        to.push(b'\n');
+    };
+    match effect {
+        Effect::GitHub { request, .. } => {
+            add(&request.url);
+            request.headers.iter().for_each(|header| add(&header.value));
+            request.body.iter().for_each(|body| add(body));
+        }
+        Effect::Remember { value, .. } => value.iter().for_each(|value| add(value)),
+        Effect::Note(notice) => serde_json::to_writer(to, notice).map_err(|error| error.to_string())?,
+        Effect::Aws { .. } | Effect::Cancel { .. } | Effect::Drop(_) | Effect::Exit(_) => {}
+    }
+    Ok(())
+}
+
+fn leaks(effect: &Effect) -> bool {
+    let mut texts = Vec::new();
+    gather(effect, &mut texts).is_ok() && is_in(&texts)
 }
 
 const fn kind(effect: &Effect) -> &'static str {
@@ -134,7 +152,8 @@ pub fn holds_secret(bytes: &[u8]) -> bool {
 }
 
 fn search(bytes: &[u8], depth: usize) -> bool {
-    if String::from_utf8_lossy(bytes).contains(MARKER) {
+    static PLAIN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARKER));
+    if PLAIN.find(bytes).is_some() {
         return true;
     }
     if depth == 0 {

@@ -4,7 +4,9 @@ mod group;
 mod set;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use poolkeeper_core::aws::{AwsCall, AwsReply, GroupQuery};
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::message::Message;
@@ -255,9 +257,9 @@ impl Wire {
 
 /// The scale set that a URL is about.
 pub(super) fn set_in(url: &str) -> Option<u64> {
-    const PLACES: [&str; 2] = ["/runnerscalesets/", "/queue/"];
-    let after = |place: &str| url.find(place).and_then(|at| url.get(at + place.len()..));
-    let rest = PLACES.iter().find_map(|place| after(place))?;
+    static PLACES: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| ["/runnerscalesets/", "/queue/"].map(Finder::new));
+    let after = |place: &Finder<'_>| place.find(url.as_bytes()).and_then(|at| url.get(at + place.needle().len()..));
+    let rest = PLACES.iter().find_map(after)?;
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     rest.get(..digits)?.parse().ok()
 }
