@@ -116,7 +116,8 @@ impl Stage<'_> {
         let knobs = &self.scenario.knobs;
         let hour = if knobs.rest_calls_per_hour > 0 { RATE_WINDOW } else { Duration::ZERO };
         let backlog = self.served().iter().map(|plan| self.time_to_drain(plan)).max().unwrap_or_default();
-        RECOVERY + hour + backlog + time_for_a_job(knobs, knobs.idle_grace_ms)
+        let usual = RECOVERY + hour + backlog + time_for_a_job(knobs, knobs.idle_grace_ms);
+        self.scenario.recovers_ms.map_or(usual, |most| Duration::from_millis(most).min(usual))
     }
 
     /// How long a pool's open jobs take, one after the other on each of its instances.
