@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::github::scope::{ScopeError, ServerUrl};
 use crate::time::Duration;
 
+mod defences;
+
+pub use defences::Defences;
+
 /// The largest group poolkeeper drives.
 pub const MAX_POOL_SIZE: u32 = 10_000;
 /// The label that allows any organization, and must be said.
@@ -182,37 +186,6 @@ pub enum Runners {
     /// The image does; poolkeeper sets capacity only.
     #[default]
     External,
-}
-
-/// Defences against known failures of peers. TOML cannot set them: they are there for tests to switch off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Defences {
-    /// Keep the last target when all-zero statistics come beside `JobAssigned`.
-    pub distrust_zero_statistics: bool,
-    /// Delete remembered sessions before a new one is asked for.
-    pub delete_remembered_sessions: bool,
-    /// Close nothing when many groups vanish at once.
-    pub brake_on_mass_disappearance: bool,
-    /// Trust our own last write over an older describe.
-    pub trust_own_writes: bool,
-}
-
-impl Default for Defences {
-    fn default() -> Self {
-        Self {
-            distrust_zero_statistics: true,
-            delete_remembered_sessions: true,
-            brake_on_mass_disappearance: true,
-            trust_own_writes: true,
-        }
-    }
-}
-
-impl Defences {
-    fn all_on(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// What is wrong with a config, and how to mend it.

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Build, ConnectionConfig};
+use crate::config::{Build, ConnectionConfig, Defences};
 use crate::context::Context;
 use crate::github::answer::{Answer, RunnerGroup};
 use crate::github::call::{Call, Target};
@@ -29,6 +29,8 @@ use token_chain::{ChainStep, TokenChain};
 
 /// What the shell may take beyond a request's own time-out before the call counts as lost.
 const BACKSTOP: Duration = Duration::from_secs(15);
+/// How long a client with usual defaults waits for a poll that does not return: five tries of five minutes.
+const HUNG_POLL: Duration = Duration::from_secs(25 * 60);
 /// How long the id of a runner group is taken to be right.
 const RUNNER_GROUP_LIFE: Duration = Duration::from_secs(300);
 
@@ -115,6 +117,8 @@ pub struct Connection {
     name: String,
     /// The limits it shares with all connections of its name.
     pub(crate) limits: LimitsId,
+    #[serde(default, skip_serializing_if = "Defences::all_on")]
+    pub(crate) defences: Defences,
     scope: Scope,
     user_agent: UserAgent,
     tokens: TokenChain,
@@ -188,6 +192,7 @@ impl Connection {
         Ok(Self {
             name: name.into(),
             limits: LimitsId::default(),
+            defences: Defences::default(),
             tokens: TokenChain::new(server, &scope, config.credential),
             scope,
             user_agent: UserAgent::new(build),
@@ -299,7 +304,7 @@ impl Connection {
             Err(error) => Err(error.into()),
         };
         if let Err(CallError { kind: CallErrorKind::RateLimited, retry_after, .. }) = &result {
-            cx.limiter.throttled(cx.now, *retry_after);
+            cx.limiter.throttled(cx.now, retry_after.filter(|_| self.defences.keep_waits));
             effects.push(ConnectionEffect::Note(ConnectionFact::RateLimited {
                 wait: retry_after.unwrap_or(Duration::ZERO),
             }));
@@ -465,7 +470,7 @@ impl Connection {
             auth,
             headers,
             body: draft.body,
-            timeout: draft.timeout,
+            timeout: if self.defences.end_hung_polls { draft.timeout } else { draft.timeout.max(HUNG_POLL) },
             max_body: draft.max_body,
         });
         let admin = if draft.token.is_none() { admin_slot } else { None };

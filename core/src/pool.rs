@@ -174,8 +174,7 @@ impl Pool {
         let same_wishes = (shown.is_none() || same_wishes(&self.group, group)) && self.scaler.described_at().is_some();
         let left = if shown.is_some() { members_left(&self.group, group) } else { 0 };
         let boot_deadline = self.spec.as_ref().map_or(config.pool.boot_deadline, |spec| spec.boot_deadline);
-        let trust = config.defences.trust_own_writes;
-        let changed = self.scaler.described(now, asked_at, group, left > 0, trust, boot_deadline);
+        let changed = self.scaler.described(now, asked_at, group, left > 0, config.defences, boot_deadline);
         // An instance that leaves by itself takes desired with it: that is how every job of an external runner ends.
         let explained = |Changed { from, to }: &Changed| (1..=left).contains(&from.saturating_sub(*to));
         if let Some(Changed { from, to }) = changed.filter(|changed| self.spec.is_some() && !explained(changed)) {
@@ -291,6 +290,7 @@ impl Pool {
         effects: &mut Vec<PoolEffect>,
     ) {
         self.session.set_capacity(self.capacity());
+        self.session.set_defences(config.defences);
         let mut out = Vec::new();
         self.session.handle(cx, event, &mut out);
         for effect in out {
@@ -313,7 +313,8 @@ impl Pool {
                 self.scale_set.seen();
                 self.error = None;
                 match statistics {
-                    Some(_) => self.statistics = statistics,
+                    Some(_) if config.defences.act_on_first_statistics => self.statistics = statistics,
+                    Some(_) => {}
                     None => self.scale_set.re_read_soon(now),
                 }
                 effects.push(PoolEffect::Note(PoolFact::SessionOpened { session }));
@@ -327,7 +328,7 @@ impl Pool {
             SessionEffect::Acquired { asked, got } => PoolFact::Acquired { asked, got },
             SessionEffect::Standby(retry_in) => PoolFact::Standby { retry_in },
             SessionEffect::ScaleSetMissing => {
-                return effects.extend(self.scale_set.missing(now).map(PoolEffect::Note));
+                return effects.extend(self.scale_set.missing(now, config.defences).map(PoolEffect::Note));
             }
             SessionEffect::Lost(error) => {
                 self.error = Some(error.to_string());
@@ -403,7 +404,7 @@ impl Pool {
             && (wants_session || self.gone)
             && !self.stopping
         {
-            let call = self.scale_set.next(cx.now, spec, self.session.is_open());
+            let call = self.scale_set.next(cx.now, spec, self.session.is_open(), config.defences);
             if call.is_some() {
                 self.read_at_news = self.news();
             }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
+use crate::config::Defences;
 use crate::context::Turn;
 use crate::github::answer::{Answer, Label, RunnerSetting, ScaleSet};
 use crate::github::call::{Call, NewScaleSet, already_gone};
@@ -127,7 +128,13 @@ impl ScaleSetKeeper {
     }
 
     /// The call that is to be made now; `session_open` says whether we hold the set's session.
-    pub(crate) fn next(&mut self, now: Instant, spec: &PoolSpec, session_open: bool) -> Option<Call> {
+    pub(crate) fn next(
+        &mut self,
+        now: Instant,
+        spec: &PoolSpec,
+        session_open: bool,
+        defences: Defences,
+    ) -> Option<Call> {
         if self.asked.is_some() || now < self.retry_at {
             return None;
         }
@@ -142,7 +149,9 @@ impl ScaleSetKeeper {
                 self.updated = true;
                 Call::UpdateScaleSet { id, set: wanted(spec, group) }
             }
-            (Step::Ready, _, Some(id)) if session_open && now >= self.re_read_at => Call::ScaleSet { id },
+            (Step::Ready, _, Some(id)) if session_open && now >= self.re_read_at && defences.read_statistics_again => {
+                Call::ScaleSet { id }
+            }
             (Step::Delete, _, Some(id)) => Call::DeleteScaleSet { id },
             (Step::Ready | Step::Delete | Step::Deleted, _, _) => return None,
         };
@@ -166,7 +175,7 @@ impl ScaleSetKeeper {
     }
 
     /// GitHub answered a session's call with "no such scale set".
-    pub(crate) fn missing(&mut self, now: Instant) -> Option<PoolFact> {
+    pub(crate) fn missing(&mut self, now: Instant, defences: Defences) -> Option<PoolFact> {
         if self.step != Step::Ready {
             return None;
         }
@@ -174,7 +183,8 @@ impl ScaleSetKeeper {
             self.missing_since = now;
         }
         self.missing += 1;
-        if self.missing >= MISSING_TIMES && now.since(self.missing_since) >= MISSING_FOR {
+        let proved = self.missing >= MISSING_TIMES && now.since(self.missing_since) >= MISSING_FOR;
+        if (proved || !defences.prove_sets_missing) && defences.make_missing_sets_again {
             self.step = Step::Find;
             self.retry_at = now;
         }

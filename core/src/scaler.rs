@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aws::{AwsError, Group, LifecycleState};
 use crate::backoff::Backoff;
+use crate::config::Defences;
 use crate::notice::Decision;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
@@ -169,18 +170,18 @@ impl Scaler {
         asked_at: Instant,
         group: &Group,
         member_left: bool,
-        trust_own_writes: bool,
+        defences: Defences,
         boot_deadline: Duration,
     ) -> Option<Changed> {
-        self.group_min = group.min_size;
-        self.group_max = group.max_size;
+        let bounds = (group.min_size, group.max_size);
+        (self.group_min, self.group_max) = if defences.keep_to_group_bounds { bounds } else { (0, u32::MAX) };
         self.count(now, group, boot_deadline);
         let first = self.described_at.is_none();
         self.described_at = Some(asked_at);
         if self.wrote_at.is_some_and(|at| asked_at < at) {
             return None;
         }
-        let trusted = trust_own_writes && !member_left && self.trusted_until.is_some_and(|until| now < until);
+        let trusted = defences.trust_own_writes && !member_left && self.trusted_until.is_some_and(|until| now < until);
         if let Some(before) = &mut self.writing {
             if !trusted {
                 *before = group.desired;
@@ -397,7 +398,7 @@ mod tests {
         let mut scaler = Scaler::default();
         let start = Instant::from_millis(1000);
         for now in [start, start + grace] {
-            scaler.described(now, now, &group, false, true, wanted.boot_deadline);
+            scaler.described(now, now, &group, false, Defences::default(), wanted.boot_deadline);
             scaler.watch_surplus(now, &wanted);
         }
         scaler.decide(start + grace, &wanted)

@@ -32,6 +32,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
+use crate::config::Defences;
 use crate::context::Turn;
 use crate::github::answer::{Answer, OpenedSession};
 use crate::github::call::{Call, already_gone};
@@ -135,6 +136,8 @@ pub enum SessionEffect {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
     owner: String,
+    #[serde(default, skip_serializing_if = "Defences::all_on")]
+    defences: Defences,
     scale_set: u64,
     left: Option<String>,
     state: State,
@@ -166,6 +169,7 @@ impl Session {
     pub fn new(owner: &str) -> Self {
         Self {
             owner: owner.into(),
+            defences: Defences::default(),
             scale_set: 0,
             left: None,
             state: State::Closed,
@@ -230,6 +234,11 @@ impl Session {
             State::Open(open) => open.poll_timeout(),
             State::Closed | State::Deleting | State::Creating | State::Closing => None,
         }
+    }
+
+    /// Which defences are on.
+    pub(crate) const fn set_defences(&mut self, defences: Defences) {
+        self.defences = defences;
     }
 
     /// How many runners there can be: GitHub assigns no more jobs than that.
@@ -367,7 +376,9 @@ impl Session {
 
     fn created(&mut self, cx: &mut Turn<'_>, result: Result<Answer, CallError>, effects: &mut Vec<SessionEffect>) {
         match result {
-            Ok(Answer::Session(session)) if session.queue.url.is_empty() => {
+            Ok(Answer::Session(session))
+                if session.queue.url.is_empty() && self.defences.refuse_sessions_without_queue =>
+            {
                 effects.push(SessionEffect::Drop(session.queue.token));
                 effects.push(SessionEffect::Remember(session.id.clone()));
                 self.left = Some(session.id);
@@ -428,7 +439,7 @@ impl Session {
             return self.end(&open, effects);
         }
         let scale_set = self.scale_set;
-        let call = match open.next(now, self.capacity) {
+        let call = match open.next(now, self.capacity, self.defences) {
             Stage::Polling => Some(Call::Poll {
                 scale_set,
                 queue: open.queue.clone(),
@@ -517,7 +528,7 @@ impl Session {
                         open.heard_again(cx, message.id);
                     }
                     Some(message) => {
-                        open.heard(&message);
+                        open.heard(&message, self.defences);
                         effects.push(SessionEffect::Message(message));
                     }
                 }

@@ -35,7 +35,9 @@ enum Command {
     #[command(after_help = "Example:\n  poolkeeper-sim serve --workload --jobs 200 --write-config /tmp/sandbox")]
     Serve(serve::Options),
     /// Run many scenarios in which things go wrong, and tell of each that does not end well
-    #[command(after_help = "Example:\n  poolkeeper-sim fuzz --seeds 0..20000")]
+    #[command(
+        after_help = "Examples:\n  poolkeeper-sim fuzz --seeds 0..20000\n  poolkeeper-sim fuzz simulator/incidents/*.json\n  poolkeeper-sim fuzz --without-defence simulator/incidents/empty-success.json"
+    )]
     Fuzz(fuzz::Options),
     /// Make a failing scenario as small as it goes, and print it as a file
     #[command(after_help = "Example:\n  poolkeeper-sim shrink 4711 > story.json")]

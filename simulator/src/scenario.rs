@@ -8,12 +8,14 @@ mod draw;
 pub mod event;
 mod faults;
 mod heal;
+mod incident;
 mod knobs;
 mod run;
 mod shrink;
 #[cfg(any(test, feature = "proptest"))]
 pub mod strategy;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -22,7 +24,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::aws::GroupSpec;
 use crate::github::SetKey;
+use crate::simulation::sabotage;
 pub use event::{Demand, Timed, What};
+pub use incident::{Defence, Incident, switches};
 pub use knobs::Knobs;
 pub use run::{Failure, Phase, Stats, Verdict, record, run, run_prepared};
 pub use shrink::{MOST_RUNS, Shrunk, shrink, shrink_by};
@@ -47,10 +51,22 @@ pub struct Scenario {
     /// What it is about, in a line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub story: String,
+    /// What it shows of the world outside, when it tells of a public incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<Incident>,
+    /// Who stands between the machine and its peers: a name of [`by_name`](crate::simulation::sabotage::by_name).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sabotage: Option<String>,
     /// Decides all that chance decides beyond what is written here.
     pub seed: u64,
     /// How long things go wrong; then everything heals.
     pub span_ms: u64,
+    /// How long the healing may take at most; no longer than what is usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovers_ms: Option<u64>,
+    /// How often calls may be made in the whole run, by name: as in [`Fault::call`](crate::world::Fault::call).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub most_calls: BTreeMap<String, u64>,
     /// What peers, daemon and runners are like; only what differs from the usual is written.
     #[serde(default, skip_serializing_if = "Knobs::is_default")]
     pub knobs: Knobs,
@@ -92,8 +108,19 @@ impl Scenario {
     /// A scenario in which nothing happens.
     #[must_use]
     pub fn quiet(seed: u64, span_ms: u64, pools: Vec<PoolPlan>) -> Self {
-        let knobs = Knobs::default();
-        Self { format: FORMAT, story: String::new(), seed, span_ms, knobs, pools, events: Vec::new() }
+        Self {
+            format: FORMAT,
+            story: String::new(),
+            incident: None,
+            sabotage: None,
+            seed,
+            span_ms,
+            recovers_ms: None,
+            most_calls: BTreeMap::new(),
+            knobs: Knobs::default(),
+            pools,
+            events: Vec::new(),
+        }
     }
 
     /// Reads a file.
@@ -135,6 +162,10 @@ impl Scenario {
             let bounds = format!("{MAX_SPAN_MS} ms, {MAX_POOLS} pools and {MAX_EVENTS} events");
             return Err(format!("it is larger than {bounds}; make it smaller"));
         }
+        if let Some(name) = self.sabotage.as_ref().filter(|name| sabotage::by_name(name).is_none()) {
+            return Err(format!("sabotage: nobody is called \"{name}\"; see sabotage::by_name"));
+        }
+        self.incident.as_ref().map_or(Ok(()), Incident::check)?;
         self.knobs.check()
     }
 }

@@ -224,6 +224,7 @@ impl Machine {
                 let scope = key.scope.clone();
                 let mut connection = Connection::new(&key.connection, settings, scope, &self.config.build).ok()?;
                 connection.limits = self.github_limits.of(&key.connection);
+                connection.defences = self.config.defences;
                 self.next_connection += 1;
                 let connection_id = ConnectionId(self.next_connection);
                 self.connections.insert(connection_id, connection);

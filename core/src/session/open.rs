@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
+use crate::config::Defences;
 use crate::context::Turn;
 use crate::github::answer::Queue;
 use crate::github::error::{CallError, CallErrorKind};
@@ -150,7 +151,8 @@ impl Open {
     }
 
     /// Chooses the next call, given how many runners there can be.
-    pub(super) fn next(&mut self, now: Instant, capacity: u32) -> Stage {
+    pub(super) fn next(&mut self, now: Instant, capacity: u32, defences: Defences) -> Stage {
+        let capacity = if defences.acquire_within_capacity { capacity } else { u32::MAX };
         let room = capacity
             .saturating_sub(self.statistics.assigned)
             .saturating_sub(self.statistics.acquired)
@@ -160,12 +162,14 @@ impl Open {
             Stage::Resting { until: self.rest_until }
         } else if self.token_refused || self.refresh_at.is_some_and(|at| now >= at) {
             Stage::Refreshing
+        } else if self.in_hand.is_some() && !defences.acknowledge_last {
+            Stage::Acknowledging
         } else if !self.offers.is_empty() && room > 0 {
             self.asked = self.offers.iter().copied().take(room_slots).collect();
             Stage::Acquiring
         } else if self.in_hand.is_some() {
             Stage::Acknowledging
-        } else if self.statistics.available > 0 && room > 0 && now >= self.list_at {
+        } else if self.statistics.available > 0 && room > 0 && now >= self.list_at && defences.list_acquirable_jobs {
             self.list_at = now + LIST_EVERY;
             Stage::Listing
         } else {
@@ -191,7 +195,7 @@ impl Open {
         waits
     }
 
-    pub(super) fn heard(&mut self, message: &Message) {
+    pub(super) fn heard(&mut self, message: &Message, defences: Defences) {
         self.quiet.reset();
         self.looked_back();
         self.last_message = message.id;
@@ -204,7 +208,8 @@ impl Open {
             self.list_at = Instant::default();
         }
         let available = message.jobs.iter().filter(|job| job.kind == JobMessageKind::Available);
-        self.offers = available.map(|job| job.job.request_id).filter(|id| *id != 0).collect();
+        self.offers =
+            available.map(|job| job.job.request_id).filter(|id| *id != 0 && defences.acquire_offers).collect();
     }
 
     pub(super) fn heard_nothing(&mut self, cx: &mut Turn<'_>) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use poolkeeper_core::aws::{AwsError, Group, Instance, LifecycleState};
+use poolkeeper_core::config::Defences;
 use poolkeeper_core::notice::Decision;
 use poolkeeper_core::rng::Rng;
 use poolkeeper_core::scaler::{Changed, Counts, Scaler, Wanted};
@@ -218,8 +219,14 @@ impl Life {
 
     fn describe(&mut self, shape: Shape, asked_at: Instant, member_left: bool) {
         let before = self.scaler.desired();
-        let changed =
-            self.scaler.described(self.now, asked_at, &shape.group(), member_left, true, self.wanted.boot_deadline);
+        let changed = self.scaler.described(
+            self.now,
+            asked_at,
+            &shape.group(),
+            member_left,
+            Defences::default(),
+            self.wanted.boot_deadline,
+        );
         self.pending_since.retain(|n, _| *n < shape.pending);
         for n in 0..shape.pending {
             self.pending_since.entry(n).or_insert(self.now);

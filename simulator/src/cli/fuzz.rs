@@ -28,6 +28,9 @@ const MOST_SEEDS: u64 = 100_000_000;
 pub(super) struct Options {
     /// Scenario files to run instead of seeds
     files: Vec<PathBuf>,
+    /// Run the files of incidents without the defence that each one is about, to see them fail
+    #[arg(long, requires = "files", conflicts_with_all = ["seeds", "from_clock", "speed"])]
+    without_defence: bool,
     /// The seeds, the second one excluded
     #[arg(long, value_name = "A..B", default_value = "0..1000", value_parser = seeds)]
     seeds: Seeds,
@@ -68,7 +71,7 @@ fn seeds(text: &str) -> Result<Seeds, String> {
 #[derive(Clone, Debug)]
 enum Work {
     Seeds(Seeds),
-    Files(Vec<PathBuf>),
+    Files { files: Vec<PathBuf>, without_defence: bool },
 }
 
 /// Names one scenario of the work.
@@ -144,7 +147,7 @@ pub(super) fn run(options: &Options, out: &mut impl Write) -> Result<u8, Failure
 
 fn work(options: &Options) -> Result<Work, Failure> {
     if !options.files.is_empty() {
-        return Ok(Work::Files(options.files.clone()));
+        return Ok(Work::Files { files: options.files.clone(), without_defence: options.without_defence });
     }
     let Some(count) = options.from_clock else { return Ok(Work::Seeds(options.seeds)) };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -159,7 +162,7 @@ impl Work {
     fn len(&self) -> usize {
         match self {
             Self::Seeds(Seeds { from, to }) => usize::try_from(to - from).unwrap_or(usize::MAX),
-            Self::Files(files) => files.len(),
+            Self::Files { files, .. } => files.len(),
         }
     }
 
@@ -170,9 +173,9 @@ impl Work {
                 let verdict = || Ok(scenario::run(&Scenario::from_seed(seed)));
                 (seed < *to).then(|| Done { name: Name::Seed(seed), verdict: verdict() })
             }
-            Self::Files(files) => {
+            Self::Files { files, without_defence } => {
                 let file = files.get(nth)?;
-                let verdict = Scenario::load(file).map(|scenario| scenario::run(&scenario));
+                let verdict = load(file, *without_defence).map(|scenario| scenario::run(&scenario));
                 Some(Done { name: Name::File(file.clone()), verdict })
             }
         }
@@ -193,6 +196,10 @@ fn told(
     } else {
         let (title, again) = match name {
             Name::Seed(seed) => (format!("seed {seed}"), seed.to_string()),
+            Name::File(file) if options.without_defence => {
+                let kept = options.keep.join(file.file_name().unwrap_or_default());
+                (format!("{} without its defence", file.display()), kept.display().to_string())
+            }
             Name::File(file) => (file.display().to_string(), file.display().to_string()),
         };
         let at_s = failure.at_ms / 1000;
@@ -200,7 +207,7 @@ fn told(
         writeln!(out, "FAILED {title}: {checker} at step {step}, {at_s} s, daemon {daemon}: {what}")?;
         writeln!(out, "  contract: {contract}")?;
         if failures <= MOST_JOURNALS {
-            let journal = keep(&options.keep, name)?;
+            let journal = keep(options, name)?;
             writeln!(out, "  replay: poolkeeper-sim replay {}", journal.display())?;
         }
         writeln!(out, "  shrink: poolkeeper-sim shrink {again}")?;
@@ -208,12 +215,22 @@ fn told(
     Ok(())
 }
 
-fn keep(dir: &Path, name: &Name) -> Result<PathBuf, Failure> {
+fn load(file: &Path, without_defence: bool) -> Result<Scenario, String> {
+    let scenario = Scenario::load(file)?;
+    if !without_defence {
+        return Ok(scenario);
+    }
+    scenario.without_defence().map_err(|problem| format!("{}: {problem}", file.display()))
+}
+
+fn keep(options: &Options, name: &Name) -> Result<PathBuf, Failure> {
+    let dir = &options.keep;
     let (scenario, stem) = match name {
         Name::Seed(seed) => (Scenario::from_seed(*seed), format!("seed-{seed}")),
         Name::File(file) => {
             let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-            (Scenario::load(file).map_err(Failure::Usage)?, stem.unwrap_or_default())
+            let scenario = load(file, options.without_defence).map_err(Failure::Usage)?;
+            (scenario, stem.unwrap_or_default())
         }
     };
     let journal = dir.join(&stem);

@@ -133,7 +133,8 @@ impl Stage<'_> {
         let backlog =
             if self.is_walled() { backlog.fold(Duration::ZERO, |sum, span| sum + span) } else { longest(backlog) };
         let last_comes = longest(self.jobs_to_come().map(|(at, _, _)| at.since(self.simulation.at())));
-        RECOVERY + hour + last_comes + backlog + time_for_a_job(knobs, knobs.idle_grace_ms)
+        let usual = RECOVERY + hour + last_comes + backlog + time_for_a_job(knobs, knobs.idle_grace_ms);
+        self.scenario.recovers_ms.map_or(usual, |most| Duration::from_millis(most).min(usual))
     }
 
     fn jobs_to_come(&self) -> impl Iterator<Item = (Instant, SetKey, JobPlan)> {

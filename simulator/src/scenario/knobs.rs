@@ -241,7 +241,7 @@ impl Knobs {
                 on_group_gone: if self.delete_sets { OnGroupGone::Delete } else { OnGroupGone::Keep },
                 ..PoolDefaults::default()
             },
-            defences: self.defences.clone(),
+            defences: self.defences,
             ..RawConfig::default()
         };
         Config::try_from(raw).map_err(|error| error.to_string())

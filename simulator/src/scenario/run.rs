@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::heal;
 use super::{PoolPlan, Scenario, Timed};
 use crate::github::SetKey;
-use crate::simulation::{Keeping, Simulation};
+use crate::simulation::check::Frugal;
+use crate::simulation::{Keeping, Simulation, sabotage};
 
 /// How often is looked whether everything is done.
 const LOOK: Duration = Duration::from_secs(5);
@@ -111,6 +112,12 @@ fn play(scenario: &Scenario, keeping: Keeping, prepare: impl FnOnce(&mut Simulat
     };
     let played = catch_unwind(AssertUnwindSafe(|| {
         let mut simulation = Simulation::keeping(config, scenario.seed, keeping);
+        if let Some(saboteur) = scenario.sabotage.as_deref().and_then(sabotage::by_name) {
+            simulation.sabotage(saboteur);
+        }
+        if !scenario.most_calls.is_empty() {
+            simulation.watch(Box::new(Frugal(scenario.most_calls.clone())));
+        }
         prepare(&mut simulation);
         Stage { scenario, plans: scenario.pools.clone(), simulation, second_wanted: false }.play()
     }));

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use poolkeeper_shell::config::JournalSettings;
 use poolkeeper_shell::journal::{Segment, files};
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -40,22 +41,42 @@ fn a_run_repeats_and_its_recording_has_all_its_steps() {
 }
 
 #[test]
-fn a_daemon_without_its_defence_is_found_out() {
-    let path = stored().into_iter().find(|path| path.ends_with("groups-hidden.json")).unwrap();
-    let mut scenario = Scenario::load(&path).unwrap();
-    scenario.knobs.defences.brake_on_mass_disappearance = false;
-    assert!(run(&scenario).failure.is_some());
-}
-
-#[test]
 fn what_is_no_scenario_is_refused_with_its_line() {
     for (text, told) in [
         ("{}", "line 1"),
         ("{\n\"format\": 1, \"sead\": 2}", "line 2"),
         ("{\"format\": 9, \"seed\": 1, \"span_ms\": 1, \"pools\": [], \"events\": []}", "format 9"),
         ("no json", "line 1"),
+        (&quiet_with("sabotage", json!("nobody_known")), "nobody_known"),
+        (&incident("no_such_switch", "jobs_end"), "no_such_switch"),
+        (&incident("keep_waits", "no_such_checker"), "no_such_checker"),
     ] {
         let problem = Scenario::parse(text.as_bytes()).unwrap_err();
         assert!(problem.contains(told), "{problem}");
     }
+}
+
+#[test]
+fn what_is_no_incident_has_no_defence_to_lack() {
+    let quiet = Scenario::quiet(1, 1000, Vec::new());
+    assert!(quiet.without_defence().unwrap_err().contains("no defence"));
+    let incident = Scenario::parse(incident("keep_waits", "patient").as_bytes()).unwrap();
+    let lacking = incident.without_defence().unwrap();
+    assert!(!lacking.knobs.defences.keep_waits);
+    assert_eq!(Scenario::parse(lacking.to_json().as_bytes()).as_ref(), Ok(&lacking));
+}
+
+fn quiet_with(key: &str, value: Value) -> String {
+    let mut scenario = serde_json::to_value(Scenario::quiet(1, 1000, Vec::new())).unwrap();
+    scenario.as_object_mut().unwrap().insert(key.to_owned(), value);
+    scenario.to_string()
+}
+
+fn incident(switch: &str, checker: &str) -> String {
+    let defence = json!({ "switch": switch });
+    let issues = ["acme/tool#1"];
+    quiet_with(
+        "incident",
+        json!({ "seen": "a", "issues": issues, "here": "b", "defence": defence, "checker": checker }),
+    )
 }

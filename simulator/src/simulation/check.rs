@@ -3,9 +3,11 @@
 mod calls;
 mod capacity;
 mod effort;
+mod frugal;
 mod jobs;
 mod lifecycle;
 pub mod model;
+mod operator;
 mod secrecy;
 mod wire;
 
@@ -22,8 +24,10 @@ use crate::world::World;
 pub use calls::{EndsOnce, OneSession, Renewals, Timers};
 pub use capacity::{Bounds, HeldTarget, NewsOnly, NoVictim, Passive, SafeLowering, Target};
 pub use effort::{Bounded, Effort, Patient};
+pub use frugal::Frugal;
 pub use jobs::{AckLast, Acquisition, JobsEnd, Listening};
 pub use lifecycle::{KeepsPools, ProvedGone, Remembers, StopsQuietly};
+pub use operator::{StaysUp, TellsLabels};
 pub use secrecy::{NoSecret, holds_secret};
 pub use wire::{Asked, Flight, GroupSeen, SetSeen, Wire};
 
@@ -199,11 +203,11 @@ impl Checks {
     }
 }
 
-/// All checkers that hold in every scenario.
+/// All checkers that hold in every scenario; those come first that speak of what people would see.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Checker>> {
-    let mut all = of_the_machine();
-    all.extend(of_the_world());
+    let mut all = of_the_world();
+    all.extend(of_the_machine());
     all
 }
 
@@ -230,6 +234,8 @@ pub fn of_the_machine() -> Vec<Box<dyn Checker>> {
         Box::new(ProvedGone::default()),
         Box::new(KeepsPools::default()),
         Box::new(StopsQuietly::default()),
+        Box::new(StaysUp::default()),
+        Box::new(TellsLabels::default()),
     ]
 }
 

@@ -1,16 +1,12 @@
 //! Who can be let loose, and which checker is to notice.
 
-use std::collections::BTreeSet;
-
 use poolkeeper_core::github::request::CallKind;
 
 use super::capacity::{Bends, Lazy, Meddles, Repeats, least_while_serving, less_while_pending, one_more};
-use super::messages::{
-    AcksAhead, AcksFirst, EmptyQueue, Greedy, IgnoresFirstCounts, Rewrites, hollow, one_job, without_offers,
-};
+use super::messages::{AcksAhead, AcksFirst, Greedy, Rewrites, one_job};
 use super::traffic::{
-    Deaf, Doubles, Drops, Exits, Late, Leaks, Loops, NeverAgain, Recalls, admin_came, empty_success, is_drop,
-    is_memory, is_poll, is_second_look, is_word_of_labels, limit_came, session_came, stop_came,
+    Doubles, Drops, Exits, Late, Leaks, Loops, NeverAgain, Recalls, admin_came, conflict, empty_success, is_drop,
+    is_memory, is_poll, is_word_of_labels, limit_came, session_came, stop_came,
 };
 use super::{Forger, Saboteur, Together};
 use crate::scenario::{Scenario, Timed, What};
@@ -86,6 +82,8 @@ pub fn all() -> Vec<Sabotage> {
             unprotected,
         ),
         on("jobs_end", "no write ever reaches AWS", || Box::new(Lazy), as_it_is),
+        on("stays_up", "the process ends at a poll's empty answer", exits_on_an_empty_success, empty_polls),
+        on("tells_labels", "nothing is said of labels that GitHub did not take", says_nothing_of_labels, relabelled),
         on("target", "one more is written than was decided", || Box::new(Bends(|n| n + 1)), as_it_is),
         on("listening", "no poll is ever sent", || Box::new(Drops(is_poll)), as_it_is),
     ]
@@ -94,29 +92,14 @@ pub fn all() -> Vec<Sabotage> {
 /// A saboteur by the name that incidents call it by.
 #[must_use]
 pub fn by_name(name: &str) -> Option<Box<dyn Saboteur>> {
-    let never_again = |call| Box::new(NeverAgain { call, seen: BTreeSet::new() });
     Some(match name {
-        "deaf_after_a_hung_poll" => Box::new(Deaf::default()),
-        "exits_on_an_empty_success" => Box::new(Exits { when: empty_success, now: false }),
-        "never_makes_a_set_again" => never_again(CallKind::CreateScaleSet),
-        "never_opens_a_session_again" => never_again(CallKind::CreateSession),
-        "makes_a_set_at_the_first_miss" => Box::new(Recalls::new(CallKind::CreateScaleSet, set_missed)),
-        "ignores_first_counts" => Box::new(IgnoresFirstCounts),
-        "acquires_beyond_capacity" => Box::new(Greedy),
-        "drops_offers" => Box::new(Rewrites(without_offers)),
-        "acknowledges_first" => acks_first(),
+        "exits_on_a_conflict" => Box::new(Exits { when: conflict, now: false }),
+        "exits_on_an_empty_success" => exits_on_an_empty_success(),
+        "never_opens_a_session_again" => Box::new(NeverAgain::new(CallKind::CreateSession)),
+        "says_nothing_of_labels" => says_nothing_of_labels(),
         "tells_jobs_apart_by_request_id" => Box::new(Rewrites(one_job)),
-        "says_nothing_of_labels" => Box::new(Drops(is_word_of_labels)),
-        "never_reads_again" => Box::new(Drops(is_second_look)),
-        "does_not_wait" => impatient(),
-        "hollow_messages" => Box::new(Rewrites(hollow)),
-        "empty_queue_url" => Box::new(EmptyQueue(1)),
         _ => return None,
     })
-}
-
-fn set_missed(event: &poolkeeper_core::event::Event) -> bool {
-    matches!(event, poolkeeper_core::event::Event::GitHubReply { result: Ok(reply), .. } if reply.status == 404)
 }
 
 fn nobody() -> Box<dyn Saboteur> {
@@ -133,6 +116,14 @@ fn polls_twice() -> Box<dyn Saboteur> {
 
 fn acks_first() -> Box<dyn Saboteur> {
     Box::new(AcksFirst::default())
+}
+
+fn exits_on_an_empty_success() -> Box<dyn Saboteur> {
+    Box::new(Exits { when: empty_success, now: false })
+}
+
+fn says_nothing_of_labels() -> Box<dyn Saboteur> {
+    Box::new(Drops(is_word_of_labels))
 }
 
 fn impatient() -> Box<dyn Saboteur> {
@@ -168,6 +159,18 @@ fn rate_limits(scenario: &mut Scenario) {
     let action = FaultAction::RateLimit { code: 429, wait_s: 30, header: WaitHeader::RetryAfter };
     let weather = Weather { call: "create_session".to_owned(), per_mille: 500, action };
     scenario.events.push(Timed { at_ms: 0, what: What::Weather { for_ms: scenario.span_ms, weather } });
+}
+
+fn empty_polls(scenario: &mut Scenario) {
+    let weather = Weather { call: "poll".to_owned(), per_mille: 500, action: FaultAction::EmptyOk };
+    scenario.events.push(Timed { at_ms: 0, what: What::Weather { for_ms: scenario.span_ms, weather } });
+}
+
+fn relabelled(scenario: &mut Scenario) {
+    scenario.knobs.labels_create_only = true;
+    let Some(pool) = scenario.pools.first() else { return };
+    let (key, value) = ("runs-on-labels".to_owned(), "big fast".to_owned());
+    happens(scenario, What::SetTag { group: pool.group.clone(), key, value });
 }
 
 /// It happens in the middle of the scenario.

@@ -3,7 +3,6 @@
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::reply::{Body, Reply};
 use poolkeeper_core::github::request::{CallKind, Request};
-use poolkeeper_core::seal::Sealed;
 use poolkeeper_core::time::Instant;
 use serde_json::Value;
 
@@ -96,67 +95,14 @@ impl Saboteur for Rewrites {
     }
 }
 
-/// What is offered is taken out, and nothing says that it waits.
-pub(super) fn without_offers(message: &mut Value) {
-    elements(message, |element| element.get("messageType").and_then(Value::as_str) != Some("JobAvailable"));
-    set_count(message, "totalAvailableJobs", |_| 0);
-}
-
 /// Jobs are told apart by `runnerRequestId` alone: with all of them 0, there is one.
 pub(super) fn one_job(message: &mut Value) {
     set_count(message, "totalAssignedJobs", |jobs| jobs.min(1));
-}
-
-/// Nothing is left of a message but its number.
-pub(super) fn hollow(message: &mut Value) {
-    elements(message, |_| false);
-    if let Some(statistics) = message.get_mut("statistics") {
-        *statistics = Value::Null;
-    }
-}
-
-fn elements(message: &mut Value, keep: impl Fn(&Value) -> bool) {
-    let Some(body) = message.get_mut("body") else { return };
-    let Ok(mut jobs) = serde_json::from_str::<Vec<Value>>(body.as_str().unwrap_or_default()) else { return };
-    jobs.retain(keep);
-    *body = Value::String(Value::Array(jobs).to_string());
 }
 
 fn set_count(message: &mut Value, name: &str, rule: impl Fn(u64) -> u64) {
     let count = message.get_mut("statistics").and_then(|statistics| statistics.get_mut(name));
     if let Some(count) = count {
         *count = rule(count.as_u64().unwrap_or(0)).into();
-    }
-}
-
-/// The counts of a new session are not looked at.
-#[derive(Debug)]
-pub(super) struct IgnoresFirstCounts;
-
-impl Saboteur for IgnoresFirstCounts {
-    fn event(&mut self, _: Instant, event: &mut Event) -> bool {
-        if let Event::GitHubReply { result: Ok(Reply { body: Body::Sealed(sealed), .. }), .. } = event
-            && let Sealed::Session { statistics: Some(statistics), .. } = sealed
-        {
-            (statistics.assigned, statistics.running, statistics.available) = (0, 0, 0);
-        }
-        true
-    }
-}
-
-/// Trouble, not sabotage: a session comes without the address of its queue, so many times.
-#[derive(Debug)]
-pub(super) struct EmptyQueue(pub(super) u32);
-
-impl Saboteur for EmptyQueue {
-    fn event(&mut self, _: Instant, event: &mut Event) -> bool {
-        if let Event::GitHubReply { result: Ok(Reply { body: Body::Sealed(sealed), .. }), .. } = event
-            && let Sealed::Session { message_queue_url, .. } = sealed
-            && self.0 > 0
-        {
-            self.0 -= 1;
-            message_queue_url.clear();
-        }
-        true
     }
 }

@@ -1,8 +1,10 @@
 //! Calls, timers and memories: too many, too early, too late, or none.
 
+use std::collections::BTreeSet;
+
 use poolkeeper_core::event::{Effect, Event, ExitReason};
-use poolkeeper_core::github::reply::{Reply, TransportErrorKind};
-use poolkeeper_core::github::request::{CallKind, Request};
+use poolkeeper_core::github::reply::Reply;
+use poolkeeper_core::github::request::{CallKind, Request, RequestId};
 use poolkeeper_core::notice::{Notice, PoolFact};
 use poolkeeper_core::seal::Sealed;
 use poolkeeper_core::time::{Duration, Instant};
@@ -153,11 +155,6 @@ pub(super) const fn is_word_of_labels(effect: &Effect) -> bool {
     matches!(effect, Effect::Note(Notice::Pool { fact: PoolFact::LabelsDiffer { .. }, .. }))
 }
 
-/// The counts of a scale set being read again.
-pub(super) const fn is_second_look(effect: &Effect) -> bool {
-    matches!(effect, Effect::GitHub { call: CallKind::ScaleSet | CallKind::AcquirableJobs, .. })
-}
-
 /// How often a call is repeated by [`Loops`].
 const TIMES: usize = 100;
 
@@ -183,53 +180,39 @@ impl Saboteur for Loops {
     }
 }
 
-/// Makes a scale set only once, or a session only so often.
+/// Makes a call only once, and nothing of it again.
 #[derive(Debug)]
 pub(super) struct NeverAgain {
-    pub(super) call: CallKind,
-    pub(super) seen: std::collections::BTreeSet<String>,
+    call: CallKind,
+    made: BTreeSet<String>,
+    kept_back: BTreeSet<RequestId>,
+}
+
+impl NeverAgain {
+    pub(super) const fn new(call: CallKind) -> Self {
+        Self { call, made: BTreeSet::new(), kept_back: BTreeSet::new() }
+    }
 }
 
 impl Saboteur for NeverAgain {
     fn effects(&mut self, _: Instant, effects: &mut Vec<Effect>) {
         effects.retain(|effect| match effect {
-            Effect::GitHub { call, request, .. } if *call == self.call => {
-                self.seen.insert(format!("{} {}", request.url, request.body.as_deref().unwrap_or_default()))
+            Effect::GitHub { id, call, request } if *call == self.call => {
+                let first =
+                    self.made.insert(format!("{} {}", request.url, request.body.as_deref().unwrap_or_default()));
+                if !first {
+                    self.kept_back.insert(*id);
+                }
+                first
             }
+            Effect::Cancel { id } => !self.kept_back.remove(id),
             Effect::GitHub { .. }
             | Effect::Aws { .. }
-            | Effect::Cancel { .. }
             | Effect::Remember { .. }
             | Effect::Drop(_)
             | Effect::Note(_)
             | Effect::Exit(_) => true,
         });
-    }
-}
-
-/// How long [`Deaf`] hears nothing: five tries of five minutes, as the Go client's defaults have it.
-const DEAF_FOR: Duration = Duration::from_secs(25 * 60);
-
-/// Polls no more for a while once a poll did not return.
-#[derive(Debug, Default)]
-pub(super) struct Deaf {
-    until: Instant,
-}
-
-impl Saboteur for Deaf {
-    fn event(&mut self, at: Instant, event: &mut Event) -> bool {
-        if let Event::GitHubReply { result: Err(error), .. } = event
-            && error.kind == TransportErrorKind::TimedOut
-        {
-            self.until = at + DEAF_FOR;
-        }
-        true
-    }
-
-    fn effects(&mut self, at: Instant, effects: &mut Vec<Effect>) {
-        if at < self.until {
-            effects.retain(|effect| !is_poll(effect));
-        }
     }
 }
 
@@ -257,4 +240,9 @@ impl Saboteur for Exits {
 pub(super) fn empty_success(event: &Event) -> bool {
     let Event::GitHubReply { result: Ok(Reply { status: 200, body, .. }), .. } = event else { return false };
     matches!(body, poolkeeper_core::github::reply::Body::Raw(bytes) if bytes.0.is_empty())
+}
+
+/// Another session of the scale set lives.
+pub(super) const fn conflict(event: &Event) -> bool {
+    matches!(event, Event::GitHubReply { result: Ok(Reply { status: 409, .. }), .. })
 }
