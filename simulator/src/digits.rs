@@ -30,7 +30,8 @@ fn push<const RADIX: u64, const N: usize>(text: &mut String, mut number: u64) {
         *digit = DIGITS.get(value).copied().unwrap_or(b'0');
         number /= RADIX;
     }
-    text.extend(digits.map(char::from));
+    // They are digits, and so text.
+    text.push_str(str::from_utf8(&digits).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -191,18 +191,20 @@ impl PoolPlan {
         }
     }
 
-    /// The group's tags.
+    /// The group's tags; what goes without saying has none.
     #[must_use]
     pub fn tags(&self) -> Vec<Tag> {
         let tag = |key: &str, value: &str| Tag { key: key.to_owned(), value: value.to_owned() };
-        vec![
+        let number = |key: &str, number: u32| (number > 0).then(|| tag(key, &number.to_string()));
+        let mut tags = vec![
             tag("runs-on-stack", STACK),
             tag("runs-on-org", &self.org),
             tag("runs-on-pool", &self.pool),
-            tag("runs-on-size-min", &self.size_min.min(self.size_max).to_string()),
             tag("runs-on-size-max", &self.size_max.to_string()),
-            tag("runs-on-idle", &self.idle.to_string()),
-        ]
+        ];
+        tags.extend(number("runs-on-size-min", self.size_min.min(self.size_max)));
+        tags.extend(number("runs-on-idle", self.idle));
+        tags
     }
 }
 

@@ -168,7 +168,7 @@ impl Route {
         let segments: Vec<Cow<'_, str>> = path
             .split('/')
             .filter(|segment| !segment.is_empty())
-            .map(|segment| percent_decode_str(segment).decode_utf8_lossy())
+            .map(|segment| if segment.contains('%') { decoded(segment) } else { Cow::Borrowed(segment) })
             .collect();
         let parts: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let method = request.method.as_str();
@@ -281,8 +281,16 @@ fn queue(method: &str, set: &str, parts: &[&str]) -> Result<Route, HttpResponse>
     }
 }
 
+fn decoded(segment: &str) -> Cow<'_, str> {
+    percent_decode_str(segment).decode_utf8_lossy()
+}
+
 /// The decoded value of a query parameter.
 pub(super) fn query_value(query: &str, key: &str) -> Option<String> {
+    if !query.contains(['%', '+']) {
+        let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        return pairs.find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value.to_owned());
+    }
     form_urlencoded::parse(query.as_bytes())
         .find(|(name, _)| name.eq_ignore_ascii_case(key))
         .map(|(_, value)| value.into_owned())
