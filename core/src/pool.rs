@@ -21,9 +21,9 @@ use crate::scaler::{Changed, Scaler, Wanted};
 use crate::session::{Session, SessionEffect, SessionEvent};
 use crate::spec::{Fault, PoolSpec, SetKey, resolve, scale_out_only};
 use crate::time::{Duration, Instant};
-use crate::view::{PoolView, SessionView};
 
 mod grounds;
+mod view;
 
 /// How long the last target is held when statistics all zero come beside assigned jobs.
 const HOLD_TARGET: Duration = Duration::from_secs(60);
@@ -519,45 +519,6 @@ impl Pool {
         let Some(spec) = &self.spec else { return 0 };
         let wanted = Wanted { size_max: spec.size_max.min(self.room), ..Wanted::default() };
         self.scaler.bounds(&wanted).1
-    }
-
-    pub(crate) fn session_view(&self) -> SessionView {
-        self.session.view()
-    }
-
-    pub(crate) fn view(&self, now: Instant) -> PoolView {
-        let spec = self.spec.as_ref();
-        let wanted = self.wanted(now);
-        let (polled_at, polls) = self.session.polls();
-        let (group_min, group_max) = self.scaler.group_bounds();
-        let counts = self.scaler.counts();
-        PoolView {
-            id: self.id,
-            group: self.group.name.clone(),
-            arn: self.group.arn.clone(),
-            connection: spec.map(|s| s.key.connection.clone()).unwrap_or_default(),
-            scope: spec.map(|s| s.key.scope.to_string()).unwrap_or_default(),
-            runner_group: spec.map(|s| s.key.runner_group.clone()).unwrap_or_default(),
-            scale_set: spec.map(|s| s.key.name.clone()).unwrap_or_default(),
-            scale_set_id: self.scale_set.last_id(),
-            verdict: self.verdict.clone(),
-            paused: spec.is_some_and(|s| s.paused),
-            session: self.session.view(),
-            statistics: self.statistics,
-            group_min,
-            group_max,
-            size_min: wanted.size_min,
-            size_max: wanted.size_max,
-            desired: self.scaler.desired(),
-            target: self.scaler.target(&wanted),
-            in_service: counts.in_service,
-            pending: counts.pending,
-            described_at: self.scaler.described_at(),
-            polled_at,
-            polls,
-            messages: self.messages,
-            error: self.error.clone(),
-        }
     }
 
     /// Checks what must always hold.

@@ -4,8 +4,8 @@ use alloc::vec;
 
 use super::*;
 use crate::github::answer::Queue;
-use crate::github::message::{Job, JobMessage, JobMessageKind};
-use crate::github::request::RequestId;
+use crate::github::message::{Job, JobMessage, JobMessageKind, Message};
+use crate::github::request::{RequestId, Slot};
 use crate::rng::Rng;
 
 struct Script {
