@@ -1,6 +1,7 @@
 //! Benchmarks of the real daemon, as a process of its own, against the sandbox in this one.
 
 pub mod bare;
+pub mod cpu;
 pub mod daemon;
 pub mod idle;
 pub mod latency;

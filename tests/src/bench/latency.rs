@@ -1,7 +1,8 @@
 //! Message queued in the sandbox → `SetDesiredCapacity` received by it.
 //!
 //! The sandbox's own clock takes both ends of a sample. One pool, a hundred pools one at a time, and a hundred pools at
-//! once; a bare exchange with the same sandbox is measured in turns with the daemon.
+//! once; a bare exchange with the same sandbox is measured in turns with the daemon. CPU time is counted from a round's
+//! begin until every poll is held again.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use poolkeeper_simulator::workload::JobPlan;
 use serde::Serialize;
 
 use super::bare::Bare;
+use super::cpu::used_us;
 use super::daemon::Daemon;
 use super::report::{Judge, Miss, Spread, ms, ratio, table, times};
 use super::stage::Stage;
@@ -23,7 +25,8 @@ const TURNS: usize = 16;
 const GAP: Duration = Duration::from_millis(25);
 /// Pools of the larger setting.
 const MANY: usize = 100;
-const ROUNDS: usize = 20;
+/// Rounds in which all of them are hit at once.
+pub const ROUNDS: usize = 20;
 /// Between two rounds: in it the daemon regains the calls to AWS that a round took.
 const ROUND_GAP: Duration = Duration::from_millis(2500);
 /// Jobs before anything is measured.
@@ -59,6 +62,15 @@ struct Row {
     /// In hundredths of the bare exchange, of the medians and of the 99th percentiles.
     ratio_p50: u64,
     ratio_p99: u64,
+    /// For a message and all that follows from it; none where it was not counted.
+    cpu: Option<Cpu>,
+}
+
+/// CPU time, in microseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Cpu {
+    daemon_us: u64,
+    sandbox_us: u64,
 }
 
 /// Measures all settings.
@@ -69,7 +81,17 @@ pub fn run() -> Result<LatencyReport, BenchError> {
     let mut rows = vec![one_at_a_time(&mut Scene::set(1)?)?];
     let mut many = Scene::set(MANY)?;
     rows.push(one_at_a_time(&mut many)?);
-    rows.push(at_once(&mut many)?);
+    rows.push(at_once(&mut many, ROUNDS)?);
+    let misses = judge(&rows);
+    Ok(LatencyReport { rows, misses })
+}
+
+/// Measures only the pools that are hit at once, so many rounds of them.
+///
+/// # Errors
+/// When the daemon or the sandbox fails, or a capacity write does not come.
+pub fn run_at_once(rounds: usize) -> Result<LatencyReport, BenchError> {
+    let rows = vec![at_once(&mut Scene::set(MANY)?, rounds)?];
     let misses = judge(&rows);
     Ok(LatencyReport { rows, misses })
 }
@@ -93,6 +115,10 @@ impl Scene {
             pause(GAP);
         }
         Ok(scene)
+    }
+
+    fn cpu(&self) -> Result<Cpu, BenchError> {
+        Ok(Cpu { daemon_us: used_us(self.daemon.id())?, sandbox_us: used_us(std::process::id())? })
     }
 
     /// Queues a job for each of the sets at one moment; how long each took until there was capacity for it.
@@ -130,15 +156,22 @@ fn one_at_a_time(scene: &mut Scene) -> Result<Row, BenchError> {
     Ok(Row::new(scene.stage.sets.len(), false, daemon, bare))
 }
 
-fn at_once(scene: &mut Scene) -> Result<Row, BenchError> {
-    let (mut daemon, mut bare) = (Vec::new(), Vec::new());
+fn at_once(scene: &mut Scene, rounds: usize) -> Result<Row, BenchError> {
+    let (mut daemon, mut bare, mut cpu) = (Vec::new(), Vec::new(), Cpu::default());
     let sets = scene.stage.sets.clone();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         pause(ROUND_GAP);
+        let before = scene.cpu()?;
         daemon.append(&mut scene.sample(&sets)?);
+        scene.stage.all_polls_held(&mut scene.daemon)?;
+        let after = scene.cpu()?;
+        cpu.daemon_us += after.daemon_us.saturating_sub(before.daemon_us);
+        cpu.sandbox_us += after.sandbox_us.saturating_sub(before.sandbox_us);
         bare.append(&mut scene.bare.measure(TURN, GAP)?);
     }
-    Ok(Row::new(sets.len(), true, daemon, bare))
+    let messages = u64::try_from(daemon.len()).unwrap_or(u64::MAX).max(1);
+    let each = Cpu { daemon_us: cpu.daemon_us / messages, sandbox_us: cpu.sandbox_us / messages };
+    Ok(Row { cpu: Some(each), ..Row::new(sets.len(), true, daemon, bare) })
 }
 
 impl Row {
@@ -146,7 +179,7 @@ impl Row {
         let (daemon, bare) = (Spread::of(daemon), Spread::of(bare));
         let ratio_p50 = ratio(daemon.p50_us, bare.p50_us);
         let ratio_p99 = ratio(daemon.p99_us, bare.p99_us);
-        Self { pools, at_once, daemon, bare, ratio_p50, ratio_p99 }
+        Self { pools, at_once, daemon, bare, ratio_p50, ratio_p99, cpu: None }
     }
 
     fn name(&self) -> String {
@@ -188,6 +221,16 @@ impl std::fmt::Display for LatencyReport {
             let [p50, p99] = [row.ratio_p50, row.ratio_p99].map(times);
             lines.push(vec!["  ratio".to_owned(), String::new(), p50, String::new(), p99]);
         }
-        f.write_str(&table(&lines))
+        f.write_str(&table(&lines))?;
+        for row in &self.rows {
+            if let Some(Cpu { daemon_us, sandbox_us }) = row.cpu {
+                let name = row.name();
+                writeln!(
+                    f,
+                    "{name}: CPU time for a message {daemon_us} us in the daemon, {sandbox_us} us in the sandbox"
+                )?;
+            }
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The benchmarks: `cargo run --release -p poolkeeper-tests --bin bench -- latency|idle [POOLS…]|all`.
+//! The benchmarks: `cargo run --release -p poolkeeper-tests --bin bench -- latency|at-once [ROUNDS]|idle [POOLS…]|all`.
 //!
 //! Each prints a table and one line of JSON. The exit code is 1 when a figure misses its bound.
 
@@ -7,11 +7,12 @@ use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
+use poolkeeper_tests::bench::latency::LatencyReport;
 use poolkeeper_tests::bench::report::Miss;
 use poolkeeper_tests::bench::{BenchError, bare, idle, latency};
 use serde::Serialize;
 
-const USAGE: &str = "usage: bench latency | idle [POOLS…] | all";
+const USAGE: &str = "usage: bench latency | at-once [ROUNDS] | idle [POOLS…] | all";
 const EXIT_MISSED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
@@ -45,11 +46,13 @@ fn run(args: &[&str]) -> Result<Vec<Miss>, BenchError> {
         return Err(BenchError::Usage("figures of a debug build say nothing: run with --release".to_owned()));
     }
     match args {
-        ["latency"] => latency_figures(),
+        ["latency"] => latency_figures(latency::run()?),
+        ["at-once"] => latency_figures(latency::run_at_once(latency::ROUNDS)?),
+        ["at-once", rounds] => latency_figures(latency::run_at_once(numbers(&[rounds])?.iter().sum())?),
         ["idle"] => idle_figures(&idle::POOLS),
         ["idle", pools @ ..] => idle_figures(&numbers(pools)?),
         ["all"] => {
-            let mut misses = latency_figures()?;
+            let mut misses = latency_figures(latency::run()?)?;
             misses.append(&mut idle_figures(&idle::POOLS)?);
             Ok(misses)
         }
@@ -63,8 +66,7 @@ fn numbers(words: &[&str]) -> Result<Vec<usize>, BenchError> {
     numbers.ok_or_else(|| BenchError::Usage(format!("a number of pools is 1 or more; {USAGE}")))
 }
 
-fn latency_figures() -> Result<Vec<Miss>, BenchError> {
-    let report = latency::run()?;
+fn latency_figures(report: LatencyReport) -> Result<Vec<Miss>, BenchError> {
     show("latency", &report)?;
     Ok(report.misses)
 }
