@@ -157,7 +157,12 @@ impl Pool {
         self.session.is_closed() && (self.stopping || !self.gone || !self.deletes_set() || self.scale_set.is_deleted())
     }
 
-    /// Takes in a describe, without a group when it shows what the last one did; `asked_at` is when it was asked for.
+    /// Whether a describe that was asked for then is older than what is known.
+    pub(crate) fn is_outdated(&self, asked_at: Instant) -> bool {
+        self.scaler.described_at().is_some_and(|at| asked_at < at)
+    }
+
+    /// Takes in a describe that is not outdated, without a group when it shows what the last one did; `asked_at` is when it was asked for.
     pub(crate) fn described(
         &mut self,
         now: Instant,
@@ -167,9 +172,6 @@ impl Pool {
         must_resolve: bool,
         effects: &mut Vec<PoolEffect>,
     ) -> Claim {
-        if self.scaler.described_at().is_some_and(|at| asked_at < at) {
-            return Claim::Unchanged;
-        }
         let group = shown.as_ref().unwrap_or(&self.group);
         let same_wishes = (shown.is_none() || same_wishes(&self.group, group)) && self.scaler.described_at().is_some();
         let left = if shown.is_some() { members_left(&self.group, group) } else { 0 };

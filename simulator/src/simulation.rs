@@ -198,6 +198,11 @@ impl Simulation {
         }
     }
 
+    /// Kills no daemon in a step to come.
+    pub fn spare_all(&mut self) {
+        self.hosts.iter_mut().for_each(Host::spare);
+    }
+
     /// Completes the journals' files; a later step of the same life is not recorded.
     ///
     /// # Errors

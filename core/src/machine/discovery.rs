@@ -279,6 +279,9 @@ impl Machine {
             pool.listed_in = listing;
             pool.missed = 0;
         }
+        if pool.is_outdated(asked_at) {
+            return;
+        }
         let must_resolve = pool.resolved_in != generation || pool.retag.is_some();
         pool.resolved_in = generation;
         let same = pool.group == group;

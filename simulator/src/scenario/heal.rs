@@ -13,6 +13,8 @@ use crate::workload::JobPlan;
 const RECOVERY: Duration = Duration::from_secs(2400);
 /// A limit by the hour is waited out.
 const RATE_WINDOW: Duration = Duration::from_secs(3660);
+/// A daemon stops within 10 s.
+const STOPS_IN: Duration = Duration::from_secs(11);
 /// The most jobs of one stream that are looked at.
 const MOST_TO_COME: usize = 10_000;
 /// A job of the probe runs this long.
@@ -39,6 +41,11 @@ impl Stage<'_> {
             self.restore(&plan);
         }
         self.simulation.set_writable(true);
+        self.simulation.spare_all();
+        // A daemon that stops is not started before it has.
+        if self.simulation.machine().is_some_and(|machine| machine.summary().stopping) {
+            self.simulation.run_for(STOPS_IN);
+        }
         self.simulation.start();
         self.call_off_the_hopeless();
     }
@@ -121,6 +128,12 @@ impl Stage<'_> {
             // A full model has objected long since.
             self.simulation.act(|world, at| world.queue_job(at, &key, JobPlan::success(PROBE_RUNS)).ok());
         }
+    }
+
+    /// How long the last jobs take: behind a wall they may run one after the other.
+    pub(super) fn time_to_probe(&self) -> Duration {
+        let jobs = if self.is_walled() { u64::try_from(self.served().len()).unwrap_or(1).max(1) } else { 1 };
+        time_for_a_job(&self.scenario.knobs, PROBE_RUNS.as_millis()).times(jobs)
     }
 
     /// How long it may take until all that was left behind is made up for.

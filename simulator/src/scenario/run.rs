@@ -7,7 +7,6 @@ use poolkeeper_core::time::{Duration, Instant};
 use poolkeeper_shell::config::JournalSettings;
 use serde::Serialize;
 
-use super::heal;
 use super::{PoolPlan, Scenario, Timed};
 use crate::github::SetKey;
 use crate::simulation::check::Frugal;
@@ -178,7 +177,7 @@ impl Stage<'_> {
         let limit = self.time_to_recover();
         self.simulation.run_until_quiet_looking(limit, LOOK).map_err(|_| Phase::Healing)?;
         self.probe();
-        let limit = heal::time_for_a_job(&self.scenario.knobs, 0) + PROBE_LIMIT;
+        let limit = self.time_to_probe() + PROBE_LIMIT;
         self.simulation.run_until_quiet_looking(limit, LOOK).map_err(|_| Phase::Probe)?;
         Ok(Phase::Probe)
     }

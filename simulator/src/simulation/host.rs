@@ -35,6 +35,8 @@ struct Life {
     /// When it was started: its monotonic clock begins there.
     since: Instant,
     shell: Shell,
+    /// What it means to keep.
+    memory: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -95,6 +97,7 @@ impl Host {
             seed: machine_seed,
             since: at,
             shell: Shell::new(pat, latency, shell_seed),
+            memory: self.memory.clone(),
         });
         if let Some(recorder) = &mut self.recorder {
             recorder.begin_life(unix_ms);
@@ -120,6 +123,11 @@ impl Host {
 
     pub(super) const fn doom(&mut self, effects: usize) {
         self.doomed = Some(effects);
+    }
+
+    /// It does not end in a step to come after all.
+    pub(super) const fn spare(&mut self) {
+        self.doomed = None;
     }
 
     pub(super) fn forget(&mut self) {
@@ -303,11 +311,13 @@ impl Host {
                 Effect::Note(_) => {}
                 Effect::Exit(reason) => self.exit = Some(*reason),
                 Effect::Remember { key, value } => {
+                    match value {
+                        Some(value) => drop(life.memory.insert(key.clone(), value.clone())),
+                        None => drop(life.memory.remove(key)),
+                    }
+                    // What could not be written goes to disk with the next write.
                     if self.writable {
-                        match value {
-                            Some(value) => drop(self.memory.insert(key.clone(), value.clone())),
-                            None => drop(self.memory.remove(key)),
-                        }
+                        self.memory.clone_from(&life.memory);
                     }
                     life.shell.remembered(at.now.mono, key, self.writable);
                 }

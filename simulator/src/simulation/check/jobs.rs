@@ -125,7 +125,8 @@ impl AckLast {
         }
         let offered = message.jobs.iter().filter(|job| job.kind == JobMessageKind::Available);
         let offers = offered.map(|job| job.job.request_id).filter(|id| *id != 0);
-        let offers = if message.id < in_hand.newest { BTreeSet::new() } else { offers.collect() };
+        let again = message.id <= in_hand.newest && message.id != in_hand.message;
+        let offers = if again { BTreeSet::new() } else { offers.collect() };
         let newest = message.id.max(in_hand.newest);
         *in_hand = InHand { message: message.id, newest, absorbed: false, offers };
     }
@@ -162,17 +163,18 @@ impl AckLast {
 /// Whether there is still room, when so many offers were left.
 fn has_room(moment: &Moment<'_>, set: u64, left: usize) -> bool {
     let Some(seen) = moment.wire.set(set) else { return false };
-    let taken = taken(seen);
+    let (_, taken) = taken(seen);
     // Many offers may be acquired by a few calls; the rest of this step's message is left to the next.
     let room = room_for(moment, set).min(seen.capacity).saturating_sub(taken);
     room > 0 && left > 0
 }
 
-/// How many jobs there are, by the kindest of the newest counts.
-fn taken(seen: &super::SetSeen) -> u32 {
+/// How many jobs there are, by what a session told and by what was read beside it since: the least and the most.
+fn taken(seen: &super::SetSeen) -> (u32, u32) {
     let by = |counts: Statistics, since: u32| counts.assigned.saturating_add(counts.acquired).saturating_add(since);
     let told = by(seen.told.unwrap_or_default(), seen.acquired);
-    seen.read.map_or(told, |read| told.min(by(read, seen.acquired_since_read)))
+    let read = seen.read.map_or(told, |read| by(read, seen.acquired_since_read));
+    (told.min(read), told.max(read))
 }
 
 /// How many runners the pool behind a set may have, as the machine sees the group.
@@ -208,7 +210,8 @@ impl Checker for Acquisition {
             let set = super::wire::set_in(&request.url).unwrap_or(0);
             let Some(seen) = moment.wire.set(set) else { continue };
             let asked = super::ids_in(request).len();
-            let room = room_for(moment, set).saturating_sub(taken(seen));
+            let (taken, _) = taken(seen);
+            let room = room_for(moment, set).saturating_sub(taken);
             if u32::try_from(asked).unwrap_or(u32::MAX) > room {
                 return Err(format!("{asked} jobs of set {set} with room for {room}"));
             }

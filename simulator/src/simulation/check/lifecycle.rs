@@ -80,7 +80,7 @@ impl Checker for ProvedGone {
             } else if (200..300).contains(&reply.status)
                 && let poolkeeper_core::github::reply::Body::Raw(body) = &reply.body
             {
-                self.answered(name, &body.0);
+                self.answered(name, super::wire::without_mark(&body.0));
             }
         }
         Ok(())

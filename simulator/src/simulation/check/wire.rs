@@ -188,8 +188,7 @@ impl Wire {
             && reply.status == 200
             && let Body::Raw(body) = &reply.body
         {
-            let text = body.0.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body.0);
-            self.message = Message::parse(text).ok();
+            self.message = Message::parse(without_mark(&body.0)).ok();
         }
         if set != 0 {
             self.sets.entry(set).or_default().answered(since, call, reply, self.message.as_ref());
@@ -253,6 +252,11 @@ impl Wire {
             set.session = None;
         }
     }
+}
+
+/// A body without the byte order mark that it may begin with.
+pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 /// The scale set that a URL is about.

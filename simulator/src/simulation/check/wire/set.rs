@@ -56,7 +56,7 @@ impl SetSeen {
                 struct Set {
                     statistics: Option<Statistics>,
                 }
-                if let Ok(Set { statistics }) = serde_json::from_slice(&body.0) {
+                if let Ok(Set { statistics }) = serde_json::from_slice(super::without_mark(&body.0)) {
                     self.read = statistics.or(self.read);
                     self.acquired_since_read = 0;
                     self.missing = None;
@@ -67,7 +67,8 @@ impl SetSeen {
                 struct Acquired {
                     value: Vec<u64>,
                 }
-                let got = serde_json::from_slice::<Acquired>(&body.0).map_or(0, |acquired| acquired.value.len());
+                let acquired = serde_json::from_slice::<Acquired>(super::without_mark(&body.0));
+                let got = acquired.map_or(0, |acquired| acquired.value.len());
                 let got = u32::try_from(got).unwrap_or(u32::MAX);
                 self.acquired = self.acquired.saturating_add(got);
                 self.acquired_since_read = self.acquired_since_read.saturating_add(got);
