@@ -270,10 +270,15 @@ impl Pool {
                 let learned = self.scale_set.answered(cx, spec, result);
                 effects.extend(learned.facts.into_iter().map(PoolEffect::Note));
                 self.error = learned.error;
-                if let Some(statistics) = learned.statistics.filter(|_| self.read_at_news == self.news()) {
-                    self.held = None;
-                    self.session.set_counts(statistics);
-                    self.statistics = Some(statistics);
+                match learned.statistics {
+                    Some(statistics) if self.read_at_news == self.news() => {
+                        self.held = None;
+                        self.session.set_counts(statistics);
+                        self.statistics = Some(statistics);
+                    }
+                    // The answer is too old to end the doubt that it was asked for.
+                    Some(_) if self.held.is_some() => self.scale_set.re_read_soon(cx.now + RE_READ_SOON),
+                    Some(_) | None => {}
                 }
             }
         }

@@ -184,7 +184,7 @@ impl Session {
         }
     }
 
-    /// How often jobs were asked for.
+    /// Moves when jobs are asked for, and when that ends.
     #[must_use]
     pub const fn acquires(&self) -> u64 {
         self.acquires
@@ -398,6 +398,9 @@ impl Session {
         result: Result<Answer, CallError>,
         effects: &mut Vec<SessionEffect>,
     ) {
+        if open.stage == Stage::Acquiring {
+            self.acquires += 1;
+        }
         match result.and_then(|answer| self.absorb(cx, &mut open, answer, effects)) {
             Ok(()) => {
                 open.succeeded();

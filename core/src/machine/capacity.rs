@@ -106,7 +106,11 @@ impl Machine {
             self.share_wall(id);
             let stopping = self.stopping.is_some();
             let Some(pool) = self.pools.get_mut(id) else { continue };
-            let Some(decision) = pool.decide(self.now).filter(|_| !stopping) else { continue };
+            let Some(decision) = pool.decide(self.now).filter(|_| !stopping) else {
+                // Others of its organization may have taken its room meanwhile: it is to be told when they leave some.
+                self.touched.insert(id);
+                continue;
+            };
             pool.writes(decision);
             let group = pool.group.name.clone();
             let call = AwsCall::SetDesiredCapacity { group: group.clone(), desired: decision.to };

@@ -210,8 +210,12 @@ impl Machine {
             self.resolve_the_refused(effects);
         }
         self.look_for_the_missing(effects);
-        self.discovery.listings = GONE_AFTER.min(self.discovery.listings + 1);
-        if self.discovery.listings == GONE_AFTER && self.discovery.braked == 0 {
+        if self.discovery.braked > 0 {
+            return;
+        }
+        let listings = self.discovery.listings + 1;
+        self.discovery.listings = listings.min(GONE_AFTER);
+        if listings == GONE_AFTER || (listings > GONE_AFTER && self.remembers_strangers()) {
             self.forget_strangers(effects);
         }
     }

@@ -179,6 +179,7 @@ impl Machine {
     pub(super) fn remembered(&mut self, key: String, ok: bool, effects: &mut Vec<Effect>) {
         if let Some(id) = key.strip_prefix(SESSION).and_then(|set| self.by_set.get(set)).copied() {
             self.touched.insert(id);
+            self.share_wall(id);
             self.pool_step(id, effects, Pool::remembered);
         }
         if !ok {
@@ -186,11 +187,13 @@ impl Machine {
         }
     }
 
+    /// Whether more is remembered than of the pools there are.
+    pub(super) fn remembers_strangers(&self) -> bool {
+        self.memory.len() > self.by_set.len().saturating_mul(MEMORIES_A_POOL)
+    }
+
     /// Forgets what is remembered of scale sets that no pool is tied to.
     pub(super) fn forget_strangers(&mut self, effects: &mut Vec<Effect>) {
-        if self.memory.len() <= self.by_set.len().saturating_mul(MEMORIES_A_POOL) {
-            return;
-        }
         let of = |key: &str| key.strip_prefix(SESSION).or_else(|| key.strip_prefix(BINDING)).map(String::from);
         let strange = |key: &&String| of(key).is_none_or(|set| !self.by_set.contains_key(&set));
         let keys: Vec<_> = self.memory.keys().filter(strange).cloned().collect();

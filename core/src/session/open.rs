@@ -178,6 +178,9 @@ impl Open {
             self.offers.clear();
             Stage::Polling
         };
+        if !self.is_at_rest() {
+            self.unremembered = false;
+        }
         self.stage
     }
 

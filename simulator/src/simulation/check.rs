@@ -229,7 +229,7 @@ pub fn of_the_machine() -> Vec<Box<dyn Checker>> {
         Box::new(Passive),
         Box::new(HeldTarget),
         Box::new(AckLast::default()),
-        Box::new(Acquisition),
+        Box::new(Acquisition::default()),
         Box::new(Remembers),
         Box::new(ProvedGone::default()),
         Box::new(KeepsPools::default()),

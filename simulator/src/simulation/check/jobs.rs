@@ -192,8 +192,11 @@ fn message_of(url: &str) -> Option<u64> {
 }
 
 /// Nothing is acquired that cannot be run.
-#[derive(Debug)]
-pub struct Acquisition;
+#[derive(Debug, Default)]
+pub struct Acquisition {
+    /// The room of a set when its session last decided what to ask for: the call may wait for GitHub's limits.
+    decided: BTreeMap<u64, u32>,
+}
 
 impl Checker for Acquisition {
     fn name(&self) -> &'static str {
@@ -201,17 +204,31 @@ impl Checker for Acquisition {
     }
 
     fn contract(&self) -> &'static str {
-        "no more jobs are acquired than capacity leaves room for"
+        "no more jobs are acquired than capacity leaves room for when that is decided"
+    }
+
+    fn started(&mut self) {
+        self.decided.clear();
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        let room_of = |set: u64| {
+            let (taken, _) = moment.wire.set(set).map_or((0, 0), taken);
+            room_for(moment, set).saturating_sub(taken)
+        };
+        let ended = moment.wire.ended().and_then(|flight| flight.asked.of_github());
+        if let Some((call, set)) = ended.filter(|(call, _)| call.is_of_session()) {
+            let offers = call != CallKind::Poll || moment.wire.message().is_some();
+            self.decided.insert(set, if offers { room_of(set) } else { 0 });
+        }
         for effect in moment.effects {
             let Effect::GitHub { call: CallKind::Acquire, request, .. } = effect else { continue };
             let set = super::wire::set_in(&request.url).unwrap_or(0);
-            let Some(seen) = moment.wire.set(set) else { continue };
+            if moment.wire.set(set).is_none() {
+                continue;
+            }
             let asked = super::ids_in(request).len();
-            let (taken, _) = taken(seen);
-            let room = room_for(moment, set).saturating_sub(taken);
+            let room = room_of(set).max(self.decided.get(&set).copied().unwrap_or(0));
             if u32::try_from(asked).unwrap_or(u32::MAX) > room {
                 return Err(format!("{asked} jobs of set {set} with room for {room}"));
             }
