@@ -356,11 +356,8 @@ impl Pool {
     fn absorb_message(&mut self, now: Instant, message: Message, config: &Config, effects: &mut Vec<PoolEffect>) {
         self.messages += 1;
         self.error = None;
-        let assigned_now = message.jobs.iter().any(|job| job.kind == JobMessageKind::Assigned);
         match message.statistics {
-            Some(statistics)
-                if statistics == Statistics::default() && assigned_now && config.defences.distrust_zero_statistics =>
-            {
+            Some(_) if message.denies_its_jobs() && config.defences.distrust_zero_statistics => {
                 let assigned = self.assigned(now).max(1);
                 self.held = Some(Held { assigned, until: now + HOLD_TARGET });
                 self.scale_set.re_read_soon(now + RE_READ_SOON);

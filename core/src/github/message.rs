@@ -116,6 +116,14 @@ pub struct Job {
 }
 
 impl Message {
+    /// Whether its statistics are all zero beside assigned jobs: such counts tell nothing
+    /// (<https://github.com/actions/actions-runner-controller/issues/3204>).
+    #[must_use]
+    pub fn denies_its_jobs(&self) -> bool {
+        self.statistics == Some(Statistics::default())
+            && self.jobs.iter().any(|job| job.kind == JobMessageKind::Assigned)
+    }
+
     /// Reads the body of a poll's 200.
     ///
     /// # Errors

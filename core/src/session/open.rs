@@ -203,7 +203,8 @@ impl Open {
         self.looked_back();
         self.last_message = message.id;
         self.in_hand = Some(message.id);
-        if let Some(statistics) = message.statistics {
+        let doubtful = defences.distrust_zero_statistics && message.denies_its_jobs();
+        if let Some(statistics) = message.statistics.filter(|_| !doubtful) {
             self.statistics = statistics;
             self.acquired_since = 0;
         }

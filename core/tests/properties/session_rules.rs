@@ -184,7 +184,9 @@ impl Rules {
         assert_eq!(self.in_hand, None, "one message at a time");
         self.last_message = message.id;
         self.in_hand = Some(message.id);
-        if let Some(statistics) = message.statistics {
+        let assigned = message.jobs.iter().any(|job| job.kind == JobMessageKind::Assigned);
+        let doubtful = assigned && message.statistics == Some(Statistics::default());
+        if let Some(statistics) = message.statistics.filter(|_| !doubtful) {
             (self.statistics, self.acquired_since) = (statistics, 0);
         }
         if message.unknown > 0 {
