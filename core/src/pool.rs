@@ -27,6 +27,8 @@ mod view;
 
 /// How long the last target is held when statistics all zero come beside assigned jobs.
 const HOLD_TARGET: Duration = Duration::from_secs(60);
+/// How long an instance may take to leave after its job, while its group is described often.
+const LEAVING: Duration = Duration::from_secs(60);
 /// How soon doubtful counts are read again.
 const RE_READ_SOON: Duration = Duration::from_secs(2);
 
@@ -58,6 +60,9 @@ pub(crate) struct Pool {
     pub(crate) missed: u32,
     pub(crate) missed_since: Instant,
     pub(crate) gone: bool,
+    /// Whether another group is there in its place, which may want the scale set.
+    #[serde(default)]
+    is_replaced: bool,
     /// Whether lowering desired capacity can pick no victim, by the group's own settings.
     may_lower: bool,
     /// Whether its group and the config in force were looked at together.
@@ -77,6 +82,9 @@ pub(crate) struct Pool {
     scaler: Scaler,
     statistics: Option<Statistics>,
     held: Option<Held>,
+    /// Until when an instance may leave by itself, as a job ended.
+    #[serde(default)]
+    leaving_until: Option<Instant>,
     stopping: bool,
     messages: u64,
     /// What had come when the counts were asked for: anything newer is newer than the answer.
@@ -113,6 +121,7 @@ impl Pool {
             missed: 0,
             missed_since: Instant::default(),
             gone: false,
+            is_replaced: false,
             may_lower: false,
             resolved_in: 0,
             room: u32::MAX,
@@ -125,6 +134,7 @@ impl Pool {
             scaler: Scaler::default(),
             statistics: None,
             held: None,
+            leaving_until: None,
             stopping: false,
             messages: 0,
             read_at_news: 0,
@@ -155,6 +165,12 @@ impl Pool {
     /// Whether nothing of it is left open.
     pub(crate) fn is_closed(&self) -> bool {
         self.session.is_closed() && (self.stopping || !self.gone || !self.deletes_set() || self.scale_set.is_deleted())
+    }
+
+    /// Its group is gone, and another one has taken its place.
+    pub(crate) const fn replaced(&mut self) {
+        self.gone = true;
+        self.is_replaced = true;
     }
 
     /// Whether a describe that was asked for then is older than what is known.
@@ -371,6 +387,7 @@ impl Pool {
         }
         if message.jobs.iter().any(|job| job.kind == JobMessageKind::Completed) {
             self.scaler.job_ended();
+            self.leaving_until = Some(now + LEAVING);
         }
         effects.push(PoolEffect::Absorbed);
         let Message { id, jobs, unknown, .. } = message;
@@ -387,6 +404,9 @@ impl Pool {
     ) {
         if self.held.is_some_and(|held| cx.now >= held.until) {
             self.held = None;
+        }
+        if self.leaving_until.is_some_and(|until| cx.now >= until) {
+            self.leaving_until = None;
         }
         if !self.wants_session() && !self.session.is_closed() {
             self.session_event(cx, SessionEvent::Close, config, effects);
@@ -434,7 +454,9 @@ impl Pool {
     }
 
     fn deletes_set(&self) -> bool {
-        self.spec.as_ref().is_some_and(|spec| spec.on_group_gone == crate::config::OnGroupGone::Delete)
+        let configured =
+            self.spec.as_ref().is_some_and(|spec| spec.on_group_gone == crate::config::OnGroupGone::Delete);
+        configured && !self.is_replaced
     }
 
     /// What AWS is to be told now, if anything.
@@ -465,9 +487,16 @@ impl Pool {
         }
     }
 
-    /// Whether the group is to be described often.
+    /// Whether the group is to be described often: it changes, or jobs wait for what has to change.
     pub(crate) fn in_motion(&self, now: Instant) -> bool {
-        self.session.is_open() && !self.gone && self.scaler.in_motion(&self.wanted(now))
+        let jobs_wait = self.statistics.is_some_and(|statistics| statistics.running < self.assigned(now));
+        let moves = jobs_wait || self.leaving_until.is_some() || self.scaler.in_motion(&self.wanted(now));
+        self.session.is_open() && !self.gone && moves
+    }
+
+    /// Whether capacity is missing that the last describe is too old to be raised on.
+    pub(crate) fn needs_describe(&self, now: Instant) -> bool {
+        self.session.is_open() && self.scaler.lacks(&self.wanted(now)) && self.decide(now).is_none()
     }
 
     /// When the pool is to be reconciled again. What is due already was just done, or waits for an answer.
@@ -475,7 +504,11 @@ impl Pool {
         let keeper = if self.spec.is_some() && !self.stopping { self.scale_set.poll_timeout() } else { None };
         let scaler = if self.session.is_open() { self.scaler.poll_timeout(now, &self.wanted(now)) } else { None };
         let held = self.held.map(|held| held.until);
-        [self.session.poll_timeout(), keeper, scaler, held].into_iter().flatten().filter(|at| *at > now).min()
+        [self.session.poll_timeout(), keeper, scaler, held, self.leaving_until]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .min()
     }
 
     fn assigned(&self, now: Instant) -> u32 {

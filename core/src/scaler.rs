@@ -258,14 +258,13 @@ impl Scaler {
         self.trusted_until.is_some() || self.doubtful_since.is_some() || self.surplus_since.is_some()
     }
 
-    /// Whether the group changes, or is about to: then it is described often.
+    /// Whether the group changes, or is about to: then it is described often. Jobs that run change nothing.
     #[must_use]
     pub fn in_motion(&self, wanted: &Wanted) -> bool {
         self.described_at.is_none()
             || self.writing.is_some()
             || self.trusted_until.is_some()
             || self.doubtful_since.is_some()
-            || wanted.assigned > 0
             || self.counts.pending > 0
             || self.counts.terminating > 0
             || self.counts.in_service != self.desired

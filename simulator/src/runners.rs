@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use poolkeeper_core::aws::Group;
-use poolkeeper_core::time::Duration;
+use poolkeeper_core::aws::Tag;
+use poolkeeper_core::time::{Duration, Instant};
 
 use crate::github::{JobId, SetKey};
 
@@ -19,7 +19,7 @@ pub struct RunnersConfig {
     pub retry: Duration,
     /// Instances whose runners never come up, of a hundred.
     pub broken_percent: u64,
-    /// After how long an instance whose runner never came up terminates itself.
+    /// After how long an instance whose runner did not come up terminates itself.
     pub gives_up: Duration,
 }
 
@@ -39,6 +39,8 @@ impl Default for RunnersConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Agent {
     pub(crate) group: String,
+    /// When its instance came into service.
+    pub(crate) since: Instant,
     /// The set the runner is registered with.
     pub(crate) set: Option<SetKey>,
     pub(crate) job: Option<JobId>,
@@ -51,8 +53,8 @@ pub(crate) struct Agents {
 }
 
 /// The scale set that a group's runners belong to, by its tags.
-pub(crate) fn set_of(group: &Group) -> Option<SetKey> {
-    let tag = |key: &str| group.tags.iter().find(|tag| tag.key == key).map(|tag| tag.value.trim().to_lowercase());
+pub(crate) fn set_of(tags: &[Tag]) -> Option<SetKey> {
+    let tag = |key: &str| tags.iter().find(|tag| tag.key == key).map(|tag| tag.value.trim().to_lowercase());
     let pool = tag("runs-on-pool")?;
     let (scope, owner) = match (tag("runs-on-enterprise"), tag("runs-on-repo"), tag("runs-on-org")) {
         (Some(enterprise), _, _) => (format!("enterprises/{enterprise}"), enterprise),
@@ -69,11 +71,10 @@ pub(crate) fn set_of(group: &Group) -> Option<SetKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use poolkeeper_core::aws::Tag;
 
     fn set(tags: &[(&str, &str)]) -> Option<String> {
-        let tags = tags.iter().map(|(k, v)| Tag { key: (*k).into(), value: (*v).into() }).collect();
-        set_of(&Group { tags, ..Group::default() }).map(|key| key.to_string())
+        let tags: Vec<_> = tags.iter().map(|(k, v)| Tag { key: (*k).into(), value: (*v).into() }).collect();
+        set_of(&tags).map(|key| key.to_string())
     }
 
     #[test]

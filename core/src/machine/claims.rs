@@ -70,7 +70,7 @@ impl Machine {
         let now = self.now;
         let holder = self.by_set.get(&spec.set).and_then(|id| self.pools.get_mut(*id));
         if let Some(pool) = holder.filter(|pool| is_lost(pool, now)) {
-            pool.gone = true;
+            pool.replaced();
             self.touched.insert(pool.id);
         }
     }

@@ -121,7 +121,7 @@ impl Machine {
         let Some(pool) = self.pools.get_mut(id).filter(|pool| pool.is_moving != moving) else { return };
         pool.is_moving = moving;
         if moving {
-            if self.moving.is_empty() {
+            if self.moving.is_empty() && !pool.needs_describe(self.now) {
                 // What set the group in motion was just seen or written: a describe at once would show nothing newer.
                 self.discovery.moved_at = self.now;
             }
@@ -271,7 +271,11 @@ impl Machine {
     }
 
     fn observe(&mut self, group: Group, asked_at: Instant, listing: Option<u64>, effects: &mut Vec<Effect>) {
-        let id = match self.pool_of(&group) {
+        let known = self.pool_of(&group);
+        if known.is_none() {
+            self.let_go_of_namesake(&group, asked_at);
+        }
+        let id = match known {
             Some(id) => id,
             None if listing.is_none() || !self.may_add_pool() => return,
             None => self.add_pool(group.clone()),
@@ -307,6 +311,15 @@ impl Machine {
         match named.filter(|pool| pool.group.arn == group.arn) {
             Some(pool) => Some(pool.id),
             None => self.by_arn.get(&group.arn).copied(),
+        }
+    }
+
+    /// A name is one group's at a time: a pool that had it before would write to a group that is not its own.
+    fn let_go_of_namesake(&mut self, group: &Group, asked_at: Instant) {
+        let namesake = self.by_name.get(&hash(&group.name)).and_then(|id| self.pools.get_mut(*id));
+        if let Some(pool) = namesake.filter(|pool| pool.group.name == group.name && !pool.is_outdated(asked_at)) {
+            pool.replaced();
+            self.touched.insert(pool.id);
         }
     }
 

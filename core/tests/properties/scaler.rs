@@ -396,7 +396,7 @@ impl Life {
         let (desired, counts) = (self.scaler.desired(), self.counts());
         let unsure = self.writing.is_some() || self.trusted_until.is_some() || self.doubtful_since.is_some();
         let changes = counts.pending > 0 || counts.terminating > 0 || counts.in_service != desired;
-        let wanted = self.wanted.assigned > 0 || desired != out || self.described_at.is_none();
+        let wanted = desired != out || self.described_at.is_none();
         assert_eq!(self.scaler.in_motion(&self.wanted), unsure || changes || wanted);
         let waits = self.trusted_until.is_some() || self.doubtful_since.is_some() || self.surplus_since.is_some();
         assert_eq!(self.scaler.waits_for_describe(), waits);

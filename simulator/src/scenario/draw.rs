@@ -7,8 +7,8 @@ use super::faults::KINDS;
 use super::{Knobs, PoolPlan, Scenario};
 
 const MINUTE_MS: u64 = 60_000;
-/// Things go wrong for an hour, and up to a quarter more.
-const SPAN_MS: (u64, u64) = (60 * MINUTE_MS, 75 * MINUTE_MS);
+/// Things go wrong for an hour, and a little more.
+const SPAN_MS: (u64, u64) = (60 * MINUTE_MS, 65 * MINUTE_MS);
 /// The most jobs of a scenario, roughly.
 const MOST_JOBS: u64 = 400;
 
@@ -137,7 +137,8 @@ fn knobs(dice: &mut Dice) -> Knobs {
         registration_token_s: if dice.chance(20) { dice.between(30, 600) } else { usual.registration_token_s },
         admin_token_s: if dice.chance(30) { dice.between(60, 1200) } else { usual.admin_token_s },
         queue_token_s: if dice.chance(30) { dice.between(60, 1200) } else { usual.queue_token_s },
-        poll_hold_ms: dice.pick(&[50_000, 50_000, 50_000, 5000, 70_000]),
+        // Short polls make most steps of a scenario and find little.
+        poll_hold_ms: dice.pick(&[50_000, 50_000, 50_000, 50_000, 50_000, 50_000, 50_000, 70_000, 70_000, 5000]),
         session_idle_ms: dice.pick(&[60_000, 60_000, 120_000, 300_000]),
         pickup_ms: dice.pick(&[600_000, 600_000, 120_000]),
         labels_create_only: dice.chance(20),

@@ -117,9 +117,10 @@ impl World {
 
     fn connect(&mut self, instance: String) {
         let Some(agent) = self.agents.by_instance.get_mut(&instance) else { return };
-        let key = self.aws.group(&agent.group).and_then(set_of);
+        let key = self.aws.group(&agent.group).and_then(|group| set_of(&group.tags));
         match key.filter(|key| self.github.connect_runner(key, &instance)) {
             Some(key) => agent.set = Some(key),
+            None if self.at.now.mono.since(agent.since) >= self.runners.gives_up => self.leave(&instance),
             None => self.at_in(self.runners.retry, Timer::Connect(instance)),
         }
     }
@@ -189,7 +190,7 @@ impl World {
                 if self.rng.below(100) < self.runners.broken_percent {
                     return self.at_in(self.runners.gives_up, Timer::Leave(id));
                 }
-                let agent = Agent { group, set: None, job: None };
+                let agent = Agent { group, since: self.at.now.mono, set: None, job: None };
                 self.agents.by_instance.insert(id.clone(), agent);
                 self.at_in(self.runners.register, Timer::Connect(id));
             }
@@ -211,7 +212,8 @@ impl World {
     /// Begins a sample of message-to-capacity latency, when the job needs capacity that is not there.
     fn expect_capacity(&mut self, job: JobId, key: &SetKey, assigned: u32) {
         if !self.servants_known {
-            self.servants = self.aws.groups().filter_map(|group| Some((set_of(group)?, group.name.clone()))).collect();
+            let served = self.aws.groups().filter_map(|group| Some((set_of(&group.tags)?, group.name.clone())));
+            self.servants = served.collect();
             self.servants_known = true;
         }
         let Some(group) = self.servants.get(key).and_then(|name| self.aws.group(name)) else {
@@ -235,7 +237,7 @@ fn group_state(group: &poolkeeper_core::aws::Group) -> GroupState {
     let count = |state: &LifecycleState| group.instances.iter().filter(|i| i.state == *state).count();
     GroupState {
         name: group.name.clone(),
-        set: set_of(group),
+        set: set_of(&group.tags),
         min_size: group.min_size,
         max_size: group.max_size,
         desired: group.desired,

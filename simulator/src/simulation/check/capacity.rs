@@ -30,11 +30,12 @@ fn writes<'a>(moment: &Moment<'a>) -> impl Iterator<Item = (&'a str, Option<&'a 
 /// No job dies by our doing.
 ///
 /// Where somebody left a group unprotected, a write that raises capacity by what was last described may be lower than
-/// what somebody else has set since, and end a job: desired capacity is absolute. A write that lowers never may.
+/// what somebody else has set since, and end a job: desired capacity is absolute. So may one that lowers when somebody
+/// took the protection away after a describe that showed all of them protected.
 #[derive(Debug, Default)]
 pub struct NoVictim {
     killed: u64,
-    /// Whether the last write to a group was below the instances it was last seen to have.
+    /// Whether the last write to a group was below the instances it was last seen to have, not all of them protected.
     lowered: BTreeMap<String, bool>,
 }
 
@@ -44,7 +45,7 @@ impl Checker for NoVictim {
     }
 
     fn contract(&self) -> &'static str {
-        "no write of ours makes Auto Scaling pick an instance at work, but one that raises an unprotected group's capacity"
+        "no write of ours makes Auto Scaling pick an instance at work, unless somebody took its protection away unseen"
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
@@ -56,10 +57,15 @@ impl Checker for NoVictim {
         let ours = world.ledger().victims().rev().take(new).find(|victim| !victim.released || lowered(&victim.group));
         let objection = ours.map(|victim| format!("a job of {} lost its instance to a write of ours", victim.group));
         for (group, seen, desired) in writes(moment) {
-            self.lowered.insert(group.to_owned(), seen.is_none_or(|seen| desired < seen.live));
+            self.lowered.insert(group.to_owned(), seen.is_none_or(|seen| exposes(seen, desired)));
         }
         objection.map_or(Ok(()), Err)
     }
+}
+
+/// Whether a capacity is below the instances that were last seen, while not all of them were protected.
+const fn exposes(seen: &GroupSeen, desired: u32) -> bool {
+    desired < seen.live && (seen.unprotected > 0 || seen.pending > 0)
 }
 
 /// The age at which a describe is too old to lower capacity by it.

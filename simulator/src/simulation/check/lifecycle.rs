@@ -1,6 +1,6 @@
 //! Sessions, scale sets and groups: what is remembered, what is made anew, what is let go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use poolkeeper_core::aws::AwsReply;
 use poolkeeper_core::event::{Effect, Event};
@@ -9,7 +9,10 @@ use poolkeeper_core::notice::{Notice, PoolFact};
 use poolkeeper_core::time::{Duration, Instant};
 use serde::Deserialize;
 
+use super::wire::GroupSeen;
 use super::{Asked, Checker, Heard, Moment};
+use crate::github::SetKey;
+use crate::runners;
 
 /// A session that is open is remembered.
 #[derive(Debug)]
@@ -229,6 +232,8 @@ struct Missed {
 pub struct KeepsPools {
     /// The name of each.
     known: BTreeMap<String, String>,
+    /// The sets that a group of each name ever asked for.
+    asked_for: BTreeMap<String, BTreeSet<SetKey>>,
     listing: BTreeMap<String, String>,
     missed: BTreeMap<String, Missed>,
 }
@@ -255,8 +260,9 @@ impl Checker for KeepsPools {
         for effect in moment.effects {
             let Effect::Note(Notice::Pool { group, fact: PoolFact::Gone, .. }) = effect else { continue };
             let named = moment.observed.machine.is_some_and(|machine| machine.config().pools.contains_key(group));
-            let missed = self.let_go(group);
-            let proved = missed.is_some_and(|missed| missed.calmly) || replaced(moment, group) || self.has(group);
+            let namesake = self.let_go_of_namesake(moment, group);
+            let missed = if namesake { None } else { self.let_go(group) };
+            let proved = namesake || missed.is_some_and(|missed| missed.calmly) || self.is_replaced(moment, group);
             if !proved && !named {
                 return Err(format!("{group} is let go, having been missed like this: {missed:?}"));
             }
@@ -266,9 +272,21 @@ impl Checker for KeepsPools {
 }
 
 impl KeepsPools {
-    /// Whether a group of this name is there, now that another of that name was let go.
-    fn has(&self, group: &str) -> bool {
-        self.known.values().any(|name| name == group)
+    /// Whether another group asks for a set that this one asked for: then it was made anew under another name.
+    fn is_replaced(&self, moment: &Moment<'_>, group: &str) -> bool {
+        let Some(sets) = self.asked_for.get(group) else { return false };
+        let set_now = |name: &str| moment.wire.group(name).and_then(|seen| runners::set_of(&seen.tags));
+        moment.wire.group_names().filter(|other| *other != group).filter_map(set_now).any(|set| sets.contains(&set))
+    }
+
+    /// Forgets a group of this name, if the name was last seen to be another's.
+    fn let_go_of_namesake(&mut self, moment: &Moment<'_>, group: &str) -> bool {
+        let Some(arn_now) = moment.wire.group(group).map(GroupSeen::arn) else { return false };
+        let mut others = self.known.iter().filter(|(arn, name)| *name == group && *arn != arn_now);
+        let Some(arn) = others.next().map(|(arn, _)| arn.clone()) else { return false };
+        self.known.remove(&arn);
+        self.missed.remove(&arn);
+        true
     }
 
     /// Forgets the group of this name that was missed longest.
@@ -289,6 +307,11 @@ impl KeepsPools {
             self.listing.clear();
             return;
         };
+        for group in groups {
+            if let Some(set) = runners::set_of(&group.tags) {
+                self.asked_for.entry(group.name.clone()).or_default().insert(set);
+            }
+        }
         self.listing.extend(groups.iter().map(|group| (group.arn.clone(), group.name.clone())));
         if next_token.is_none() {
             self.complete(heard.observed.at);
@@ -308,16 +331,6 @@ impl KeepsPools {
             missed.calmly |= !many && missed.times >= GONE_AFTER && now.since(missed.since) >= GONE_FOR;
         }
     }
-}
-
-/// Whether another group has the scale set of one that is let go: then it was made anew under another name.
-fn replaced(moment: &Moment<'_>, group: &str) -> bool {
-    let set_of = |name: &str| {
-        let tags = moment.wire.group(name).map(|seen| seen.tags.clone())?;
-        crate::runners::set_of(&poolkeeper_core::aws::Group { tags, ..Default::default() })
-    };
-    let Some(set) = set_of(group) else { return false };
-    moment.wire.group_names().any(|other| other != group && set_of(other).as_ref() == Some(&set))
 }
 
 /// After a stop nothing new is begun.

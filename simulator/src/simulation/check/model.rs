@@ -72,11 +72,11 @@ pub fn driven<'a>(world: &'a World, config: &RawConfig) -> Vec<(&'a Group, SetKe
     let mut claims: BTreeMap<SetKey, usize> = BTreeMap::new();
     let ours = |group: &&Group| group.tags.iter().any(|t| t.key == "runs-on-stack" && t.value == config.stack);
     let groups: Vec<_> = world.aws_model().groups().filter(ours).collect();
-    for key in groups.iter().filter_map(|group| set_of(group)) {
+    for key in groups.iter().filter_map(|group| set_of(&group.tags)) {
         *claims.entry(key).or_default() += 1;
     }
     let served = |group: &'a Group| {
-        let key = set_of(group).filter(|key| claims.get(key) == Some(&1))?;
+        let key = set_of(&group.tags).filter(|key| claims.get(key) == Some(&1))?;
         let wish = wish(&group.tags, config)?;
         let reuses = group.warm_pool.as_ref().is_some_and(|pool| pool.reuse_on_scale_in);
         let owner = key.scope.split('/').next().unwrap_or_default();

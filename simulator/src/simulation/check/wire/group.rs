@@ -6,6 +6,8 @@ use poolkeeper_core::time::Instant;
 /// An Auto Scaling group, as seen on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupSeen {
+    /// Its ARN: a group of the same name may have been another one.
+    arn: String,
     /// When the newest describe was asked for.
     pub asked: Instant,
     /// `MinSize`.
@@ -28,6 +30,8 @@ pub struct GroupSeen {
     pub set: u64,
     /// The newest write, and when it was asked for or, once it has ended, when that was.
     last_write: Option<(Instant, u32)>,
+    /// Writes that have not ended.
+    writing: u32,
 }
 
 /// The most values that are kept as plausible.
@@ -35,14 +39,23 @@ const MOST_PLAUSIBLE: usize = 8;
 
 impl GroupSeen {
     pub(super) fn new(asked: Instant, group: &Group) -> Self {
-        let mut seen = Self::default();
+        let mut seen = Self { arn: group.arn.clone(), ..Self::default() };
         seen.described(asked, group);
         seen
+    }
+
+    /// The ARN of the group that had the name last.
+    #[must_use]
+    pub fn arn(&self) -> &str {
+        &self.arn
     }
 
     pub(super) fn described(&mut self, asked: Instant, group: &Group) {
         if asked < self.asked {
             return;
+        }
+        if self.arn != group.arn {
+            *self = Self { arn: group.arn.clone(), set: self.set, ..Self::default() };
         }
         self.asked = asked;
         (self.min_size, self.max_size) = (group.min_size, group.max_size);
@@ -85,10 +98,16 @@ impl GroupSeen {
 
     pub(super) fn writes(&mut self, at: Instant, desired: u32) {
         self.last_write = Some((at, desired));
+        self.writing += 1;
         self.may_be(desired);
     }
 
     pub(super) fn wrote(&mut self, at: Instant, desired: u32, accepted: bool) {
+        let Some(writing) = self.writing.checked_sub(1) else {
+            // It was written to the group that had the name before.
+            return;
+        };
+        self.writing = writing;
         if accepted {
             self.plausible.clear();
             self.last_write = Some((at, desired));

@@ -83,12 +83,12 @@ impl SetSeen {
 
     fn heard(&mut self, message: &Message) {
         let Some(statistics) = message.statistics else { return };
-        self.acquired = 0;
         let assigned = message.jobs.iter().any(|job| job.kind == JobMessageKind::Assigned);
         // All zero beside assigned jobs tells nothing: actions/actions-runner-controller#3204.
         if statistics != Statistics::default() || !assigned {
             self.told = Some(statistics);
             self.read = None;
+            self.acquired = 0;
         }
     }
 }
