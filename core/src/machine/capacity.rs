@@ -125,6 +125,9 @@ impl Machine {
     }
 
     fn send_describe(&mut self, effects: &mut Vec<Effect>) -> bool {
+        if self.stopping.is_some() {
+            self.aws.describes.clear();
+        }
         let Some(mut describe) = self.aws.describes.pop_front() else { return false };
         let (query, next_token) = match &mut describe {
             Describe::Listing { query, next_token } => (query.clone(), next_token.clone()),

@@ -81,6 +81,9 @@ pub(super) struct Open {
     unremembered: bool,
     offers: Vec<u64>,
     asked: Vec<u64>,
+    /// Whether what is asked for may have been acquired by a call that ended in doubt.
+    #[serde(default)]
+    perhaps_acquired: bool,
     statistics: Statistics,
     acquired_since: u32,
     refresh_at: Option<Instant>,
@@ -113,6 +116,7 @@ impl Open {
             unremembered: true,
             offers: Vec::new(),
             asked: Vec::new(),
+            perhaps_acquired: false,
             statistics: statistics.unwrap_or_default(),
             acquired_since: 0,
             refresh_at: refresh_at(now, lifetime_s),
@@ -248,8 +252,11 @@ impl Open {
     }
 
     /// The acquire ended: what was asked for was acquired or refused. Where that leaves room, the next offers follow.
+    /// What an earlier try may have acquired counts as ours until GitHub tells: its repetition says that none is left.
     pub(super) fn acquired(&mut self, got: u32) {
-        self.acquired_since = self.acquired_since.saturating_add(got);
+        let asked = u32::try_from(self.asked.len()).unwrap_or(u32::MAX);
+        let ours = if core::mem::take(&mut self.perhaps_acquired) { asked } else { got };
+        self.acquired_since = self.acquired_since.saturating_add(ours);
         self.offers.drain(..self.asked.len().min(self.offers.len()));
         self.asked.clear();
     }
@@ -305,6 +312,10 @@ impl Open {
             }
             (Stage::Refreshing, Kind::NotFound | Kind::Refused | Kind::Conflict | Kind::SessionConflict)
             | (Stage::Polling, Kind::NotFound | Kind::Conflict | Kind::SessionConflict) => Verdict::Lost,
+            (Stage::Acquiring, Kind::OutcomeUnknown | Kind::Misbehaved | Kind::ServerError) => {
+                self.perhaps_acquired = true;
+                Verdict::Retry
+            }
             (
                 Stage::Polling | Stage::Acquiring | Stage::Acknowledging | Stage::Refreshing | Stage::Resting { .. },
                 _,

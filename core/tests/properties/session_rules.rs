@@ -40,6 +40,8 @@ pub(super) struct Rules {
     offers: Vec<u64>,
     statistics: Statistics,
     acquired_since: u32,
+    /// An acquire ended in doubt: what it asked for may be ours.
+    perhaps_acquired: bool,
     token_since: Instant,
     token_refused: bool,
     listed_at: Option<Instant>,
@@ -87,12 +89,10 @@ impl Rules {
             }
             (Call::Poll { .. }, Ok(answer)) => self.polled(now, answer),
             (Call::Acquire { request_ids, .. }, Ok(Answer::Acquired(ids))) => {
-                self.acquired_since += u32::try_from(ids.len()).expect("few");
-                self.offers.drain(..request_ids.len());
+                self.acquired(request_ids.len(), ids.len());
             }
-            (Call::Acquire { request_ids, .. }, Err(error)) if is_no(error) => {
-                self.offers.drain(..request_ids.len());
-            }
+            (Call::Acquire { request_ids, .. }, Err(error)) if is_no(error) => self.acquired(request_ids.len(), 0),
+            (Call::Acquire { .. }, Err(error)) => self.perhaps_acquired |= is_doubtful(error),
             (Call::Acknowledge { .. }, Ok(_)) => self.acknowledged(),
             (Call::Acknowledge { .. }, Err(error)) if error.kind == CallErrorKind::NotFound => {
                 self.acknowledged();
@@ -110,6 +110,12 @@ impl Rules {
         if refused && matches!(call, Call::Poll { .. } | Call::Acquire { .. } | Call::Acknowledge { .. }) {
             self.token_refused = true;
         }
+    }
+
+    fn acquired(&mut self, asked: usize, got: usize) {
+        let ours = if core::mem::take(&mut self.perhaps_acquired) { asked } else { got };
+        self.acquired_since += u32::try_from(ours).expect("few");
+        self.offers.drain(..asked);
     }
 
     /// What was not asked for is left for lack of room.
@@ -256,6 +262,11 @@ impl Rules {
 }
 
 /// A refusal that no later attempt will change.
+/// Whether a call that failed so may have been carried out.
+const fn is_doubtful(error: &CallError) -> bool {
+    matches!(error.kind, CallErrorKind::OutcomeUnknown | CallErrorKind::Misbehaved | CallErrorKind::ServerError)
+}
+
 const fn is_no(error: &CallError) -> bool {
     matches!(error.kind, CallErrorKind::NotFound | CallErrorKind::Refused | CallErrorKind::Conflict)
 }

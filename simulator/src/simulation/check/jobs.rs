@@ -173,8 +173,9 @@ fn has_room(moment: &Moment<'_>, set: u64, left: usize) -> bool {
 fn taken(seen: &super::SetSeen) -> (u32, u32) {
     let by = |counts: Statistics, since: u32| counts.assigned.saturating_add(counts.acquired).saturating_add(since);
     let told = by(seen.told.unwrap_or_default(), seen.acquired);
-    let read = seen.read.map_or(told, |read| by(read, seen.acquired_since_read));
-    (told.min(read), told.max(read))
+    let reads = seen.reads.iter().map(|(counts, since)| by(*counts, *since));
+    let (least, most) = reads.fold((told, told), |(least, most), read| (least.min(read), most.max(read)));
+    (least, most.saturating_add(seen.perhaps_acquired))
 }
 
 /// How many runners the pool behind a set may have, as the machine sees the group.

@@ -9,6 +9,7 @@ use poolkeeper_core::notice::{Notice, PoolFact};
 use serde::Deserialize;
 
 use super::{Checker, Heard, Moment};
+use crate::runners;
 
 /// Nothing that peers say ends the process.
 #[derive(Debug, Default)]
@@ -43,17 +44,18 @@ impl Checker for StaysUp {
 /// Labels that GitHub did not take are told: jobs that ask for them wait for ever.
 #[derive(Debug, Default)]
 pub struct TellsLabels {
-    asked: BTreeMap<RequestId, BTreeSet<String>>,
-    /// What this step's event is to be told of.
-    untold: Option<String>,
+    asked: BTreeMap<RequestId, Labelled>,
+    /// What this step's event is to be told of: what was asked for, and the labels that came.
+    untold: Option<(Labelled, BTreeSet<String>)>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Labelled {
+    name: String,
     labels: Vec<Label>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Label {
     name: String,
 }
@@ -76,22 +78,23 @@ impl Checker for TellsLabels {
         if let Event::GitHubReply { id, result: Ok(reply) } = heard.event
             && let Some(asked) = self.asked.remove(id)
             && let Some(got) = labels_in_reply(reply)
-            && got != asked
+            && got.names() != asked.names()
         {
-            self.untold = Some(format!("asked for {asked:?}, got {got:?}, and nothing is said"));
+            self.untold = Some((asked, got.names()));
         }
         Ok(())
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        if let Some(untold) = self.untold.take()
+        if let Some((asked, got)) = self.untold.take()
             && !moment.effects.iter().any(tells_of_labels)
+            && !is_wished_by_now(moment, &asked.name, &got)
         {
-            return Err(untold);
+            return Err(format!("asked for {:?}, got {got:?}, and nothing is said", asked.names()));
         }
         for effect in moment.effects {
             if let Effect::GitHub { id, call: CallKind::CreateScaleSet | CallKind::UpdateScaleSet, request } = effect {
-                self.asked.insert(*id, labels_in_request(request));
+                self.asked.extend(labels_in_request(request).map(|asked| (*id, asked)));
             }
         }
         Ok(())
@@ -102,18 +105,30 @@ const fn tells_of_labels(effect: &Effect) -> bool {
     matches!(effect, Effect::Note(Notice::Pool { fact: PoolFact::LabelsDiffer { .. }, .. }))
 }
 
-fn labels_in_request(request: &Request) -> BTreeSet<String> {
-    labels_in(request.body.as_deref().unwrap_or_default().as_bytes()).unwrap_or_default()
+/// Whether a group's tags ask by now for what came: they were changed again meanwhile.
+fn is_wished_by_now(moment: &Moment<'_>, set: &str, got: &BTreeSet<String>) -> bool {
+    let mut groups = moment.wire.group_names().filter_map(|name| moment.wire.group(name));
+    groups.any(|group| {
+        let labels = group.tags.iter().find(|tag| tag.key == "runs-on-labels").map(|tag| tag.value.to_lowercase());
+        let labels = labels.filter(|text| !text.trim().is_empty()).unwrap_or_else(|| set.to_lowercase());
+        let is_of_set = runners::set_of(&group.tags).is_some_and(|key| key.name.eq_ignore_ascii_case(set));
+        is_of_set && labels.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>() == *got
+    })
 }
 
-fn labels_in_reply(reply: &Reply) -> Option<BTreeSet<String>> {
-    match &reply.body {
-        Body::Raw(body) if (200..300).contains(&reply.status) => labels_in(&body.0),
-        Body::Raw(_) | Body::Sealed(_) => None,
+impl Labelled {
+    fn names(&self) -> BTreeSet<String> {
+        self.labels.iter().map(|label| label.name.to_lowercase()).collect()
     }
 }
 
-fn labels_in(json: &[u8]) -> Option<BTreeSet<String>> {
-    let Labelled { labels } = serde_json::from_slice(json).ok()?;
-    Some(labels.into_iter().map(|label| label.name.to_lowercase()).collect())
+fn labels_in_request(request: &Request) -> Option<Labelled> {
+    serde_json::from_slice(request.body.as_deref()?.as_bytes()).ok()
+}
+
+fn labels_in_reply(reply: &Reply) -> Option<Labelled> {
+    match &reply.body {
+        Body::Raw(body) if (200..300).contains(&reply.status) => serde_json::from_slice(&body.0).ok(),
+        Body::Raw(_) | Body::Sealed(_) => None,
+    }
 }

@@ -135,6 +135,10 @@ impl Wire {
                 if let (Some(Flight { since, asked: Asked::GitHub { call, set } }), Ok(reply)) = (&self.ended, result) {
                     let (since, call, set) = (*since, *call, *set);
                     self.answered(since, call, set, reply);
+                } else if let Some((call, set)) = self.ended.as_ref().and_then(|flight| flight.asked.of_github())
+                    && let Some(seen) = self.sets.get_mut(&set)
+                {
+                    seen.ended_in_doubt(call);
                 }
             }
             Event::AwsReply { id, result } => {
@@ -206,6 +210,7 @@ impl Wire {
                 seen.capacity = header.and_then(|header| header.value.parse().ok()).unwrap_or(0);
             }
             CallKind::CreateSession | CallKind::DeleteSession => seen.session = None,
+            CallKind::Acquire => seen.asked = u32::try_from(super::ids_in(request).len()).unwrap_or(u32::MAX),
             CallKind::Installation
             | CallKind::AccessToken
             | CallKind::RegistrationToken
@@ -219,7 +224,6 @@ impl Wire {
             | CallKind::DeleteScaleSet
             | CallKind::RefreshSession
             | CallKind::Acknowledge
-            | CallKind::Acquire
             | CallKind::AcquirableJobs
             | CallKind::JitConfig => {}
         }

@@ -14,14 +14,16 @@ pub struct SetSeen {
     pub session: Option<String>,
     /// What GitHub last said in a session or a message.
     pub told: Option<Statistics>,
-    /// What GitHub last said of the set itself, if that is newer.
-    pub read: Option<Statistics>,
+    /// What GitHub has said of the set itself since then, each with how many jobs were acquired since.
+    pub reads: Vec<(Statistics, u32)>,
     /// What the last poll said there can be.
     pub capacity: u32,
     /// How many jobs were acquired since the last counts of a session or a message.
     pub acquired: u32,
-    /// How many jobs were acquired since the set itself was read.
-    pub acquired_since_read: u32,
+    /// How many jobs may have been acquired besides, by calls that ended in doubt.
+    pub perhaps_acquired: u32,
+    /// How many the acquire that was sent last asks for.
+    pub asked: u32,
     /// The newest message.
     pub message: u64,
     /// How often in a row GitHub said that there is no such set, and since when.
@@ -30,12 +32,22 @@ pub struct SetSeen {
     pub missing_at: Instant,
 }
 
+/// The most readings that are kept: a machine may pass over one that was asked for too early.
+const MOST_READS: usize = 8;
+
 impl SetSeen {
     /// The least number of assigned jobs that can be believed.
     #[must_use]
     pub fn least_assigned(&self) -> Option<u32> {
-        let counts = [self.told, self.read];
-        counts.into_iter().flatten().map(|statistics| statistics.assigned).min()
+        let newest = self.reads.last().map(|(statistics, _)| *statistics);
+        [self.told, newest].into_iter().flatten().map(|statistics| statistics.assigned).min()
+    }
+
+    /// A call ended without an answer that makes sense.
+    pub(super) fn ended_in_doubt(&mut self, call: CallKind) {
+        if call == CallKind::Acquire {
+            self.perhaps_acquired = self.perhaps_acquired.saturating_add(self.asked);
+        }
     }
 
     pub(super) fn answered(&mut self, since: Instant, call: CallKind, reply: &Reply, message: Option<&Message>) {
@@ -45,6 +57,9 @@ impl SetSeen {
             self.missing_at = since;
         }
         if !(200..300).contains(&reply.status) {
+            if reply.status >= 500 {
+                self.ended_in_doubt(call);
+            }
             return;
         }
         match (call, &reply.body) {
@@ -57,8 +72,10 @@ impl SetSeen {
                     statistics: Option<Statistics>,
                 }
                 if let Ok(Set { statistics }) = serde_json::from_slice(super::without_mark(&body.0)) {
-                    self.read = statistics.or(self.read);
-                    self.acquired_since_read = 0;
+                    self.reads.extend(statistics.map(|statistics| (statistics, 0)));
+                    if self.reads.len() > MOST_READS {
+                        self.reads.remove(0);
+                    }
                     self.missing = None;
                 }
             }
@@ -67,11 +84,14 @@ impl SetSeen {
                 struct Acquired {
                     value: Vec<u64>,
                 }
-                let acquired = serde_json::from_slice::<Acquired>(super::without_mark(&body.0));
-                let got = acquired.map_or(0, |acquired| acquired.value.len());
-                let got = u32::try_from(got).unwrap_or(u32::MAX);
+                let Ok(acquired) = serde_json::from_slice::<Acquired>(super::without_mark(&body.0)) else {
+                    return self.ended_in_doubt(call);
+                };
+                let got = u32::try_from(acquired.value.len()).unwrap_or(u32::MAX);
                 self.acquired = self.acquired.saturating_add(got);
-                self.acquired_since_read = self.acquired_since_read.saturating_add(got);
+                for (_, since) in &mut self.reads {
+                    *since = since.saturating_add(got);
+                }
             }
             (_, Body::Raw(_) | Body::Sealed(_)) => {}
         }
@@ -86,8 +106,9 @@ impl SetSeen {
         let assigned = message.jobs.iter().any(|job| job.kind == JobMessageKind::Assigned);
         // All zero beside assigned jobs tells nothing: actions/actions-runner-controller#3204.
         if statistics != Statistics::default() || !assigned {
+            self.perhaps_acquired = 0;
             self.told = Some(statistics);
-            self.read = None;
+            self.reads.clear();
             self.acquired = 0;
         }
     }
