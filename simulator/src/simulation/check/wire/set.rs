@@ -57,7 +57,7 @@ impl SetSeen {
             self.missing_at = since;
         }
         if !(200..300).contains(&reply.status) {
-            if reply.status >= 500 {
+            if !(400..500).contains(&reply.status) {
                 self.ended_in_doubt(call);
             }
             return;
