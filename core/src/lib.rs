@@ -17,6 +17,7 @@ pub mod notice;
 mod pool;
 pub mod recording;
 pub mod rng;
+pub mod runners;
 mod scale_set;
 pub mod scaler;
 pub mod seal;

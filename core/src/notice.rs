@@ -157,6 +157,97 @@ pub enum PoolFact {
     },
 }
 
+/// A fact about a managed instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunnerFact {
+    /// A runner of its name was there already: its config counts as delivered.
+    Adopted {
+        /// The instance.
+        instance: String,
+        /// The runner's id.
+        runner: u64,
+    },
+    /// A runner of its name belongs to another scale set: somebody has to look at that.
+    Foreign {
+        /// The instance.
+        instance: String,
+        /// The scale set that the runner belongs to.
+        scale_set: u64,
+    },
+    /// Its config was stored where it finds it.
+    Served {
+        /// The instance.
+        instance: String,
+        /// The runner's id.
+        runner: u64,
+    },
+    /// No config could be made for it; that is tried again.
+    NotIssued {
+        /// The instance.
+        instance: String,
+        /// Why.
+        what: String,
+    },
+    /// It is proven that no job runs on it: it will be ended.
+    Free {
+        /// The instance.
+        instance: String,
+        /// The proof.
+        proof: Proof,
+    },
+    /// AWS did not end it; that is tried again.
+    NotEnded {
+        /// The instance.
+        instance: String,
+        /// Why.
+        what: String,
+    },
+    /// Another call to AWS about it failed; that is tried again.
+    AwsFailed {
+        /// The instance.
+        instance: String,
+        /// Why.
+        what: String,
+    },
+    /// Instances could not be protected from scale-in; that is tried again.
+    ProtectionFailed {
+        /// Why.
+        error: AwsError,
+    },
+    /// It is gone from its group.
+    Vanished {
+        /// The instance.
+        instance: String,
+    },
+    /// The runner of an instance that is gone could not be removed.
+    LeftBehind {
+        /// The instance.
+        instance: String,
+        /// Why.
+        what: String,
+    },
+    /// Instances in a row never came up: no more are launched for a while.
+    LaunchesHeld {
+        /// How many in a row.
+        failures: u32,
+        /// The last of them.
+        last: String,
+        /// For how long.
+        hold: Duration,
+    },
+}
+
+/// Why an instance has no job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// GitHub removed its runner, which it does only while that has no job.
+    Removed,
+    /// GitHub knew no such runner twice, a minute apart and long after its config was stored.
+    GoneTwice,
+}
+
 /// How a group is treated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

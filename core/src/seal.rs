@@ -168,7 +168,11 @@ const fn parser(call: CallKind) -> Option<Parser> {
         | CallKind::Poll
         | CallKind::Acknowledge
         | CallKind::Acquire
-        | CallKind::AcquirableJobs => None,
+        | CallKind::AcquirableJobs
+        | CallKind::RunnerByName
+        | CallKind::Runner
+        | CallKind::Runners
+        | CallKind::RemoveRunner => None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! The command line.
 
 mod run;
+mod runner;
 pub(crate) mod runtime;
 mod scale_set;
+mod service;
 
 use std::fmt;
 use std::io::Write;
@@ -33,6 +35,9 @@ enum Command {
     /// Look at scale sets.
     #[command(subcommand, after_help = "Example:\n  poolkeeper scale-set get acme-linux --org acme")]
     ScaleSet(scale_set::ScaleSetCommand),
+    /// Look at runners, and remove idle ones.
+    #[command(subcommand, after_help = "Example:\n  poolkeeper runner list --org acme")]
+    Runner(runner::RunnerCommand),
     /// Watch the daemon at work against a GitHub and an AWS of its own.
     #[cfg(feature = "demo")]
     #[command(after_help = "Example:\n  poolkeeper demo --pools 8 --jobs 200")]
@@ -103,6 +108,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::ScaleSet(command) => scale_set::run(command),
+        Command::Runner(command) => runner::run(command),
         #[cfg(feature = "demo")]
         Command::Demo(args) => crate::demo::run(args),
     };

@@ -233,7 +233,11 @@ fn bodies(call: CallKind) -> Vec<(u16, Vec<u8>)> {
         | CallKind::Poll
         | CallKind::Acknowledge
         | CallKind::Acquire
-        | CallKind::AcquirableJobs => return echoes(),
+        | CallKind::AcquirableJobs
+        | CallKind::RunnerByName
+        | CallKind::Runner
+        | CallKind::Runners
+        | CallKind::RemoveRunner => return echoes(),
     };
     let whole = whole.into_bytes();
     let mut bodies = echoes();

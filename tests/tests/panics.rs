@@ -48,7 +48,11 @@ fn body(call: CallKind) -> String {
         | CallKind::Poll
         | CallKind::Acknowledge
         | CallKind::Acquire
-        | CallKind::AcquirableJobs => format!(r#"{{"message":"you sent {MARK}"}}"#),
+        | CallKind::AcquirableJobs
+        | CallKind::RunnerByName
+        | CallKind::Runner
+        | CallKind::Runners
+        | CallKind::RemoveRunner => format!(r#"{{"message":"you sent {MARK}"}}"#),
     }
 }
 

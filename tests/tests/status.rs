@@ -1,6 +1,9 @@
 //! What the daemon tells of itself, and what a dry run tells.
 #![cfg(test)]
 
+use poolkeeper_core::time::Duration;
+use poolkeeper_simulator::github::JobResult;
+use poolkeeper_simulator::workload::JobPlan;
 use poolkeeper_simulator::world::FaultAction;
 use poolkeeper_tests::daemon::sum_of;
 use poolkeeper_tests::site::{Plan, status};
@@ -132,4 +135,26 @@ fn a_scale_set_is_looked_up_through_a_connection() {
     let set: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
     assert_eq!(set["name"], "acme-pool-1");
     assert_eq!(site.run(&["scale-set", "get", "nothing", "--org", "acme"]).status.code(), Some(1));
+}
+
+#[test]
+fn runners_are_listed_and_one_at_work_is_not_removed() {
+    let site = Plan::new(1).build();
+    let daemon = site.listening_daemon();
+    let plan = JobPlan { duration: Duration::from_secs(3600), result: JobResult::Succeeded, cancel: None };
+    site.queue_plan(1, plan);
+    site.until("a job that runs", &daemon, |world| world.state().sets.iter().any(|set| set.running == 1));
+
+    let listed = site.run(&["runner", "list", "--org", "acme", "--json"]);
+    let runner: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!((&runner["status"], &runner["busy"]), (&"online".into(), &true.into()));
+
+    let name = runner["name"].as_str().unwrap();
+    let refused = site.run(&["runner", "remove", name, "--org", "acme"]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!((refused.status.code(), told.contains("job_still_running")), (Some(1), true), "{told}");
+    let found = site.run(&["runner", "get", name, "--org", "acme"]);
+    assert!(String::from_utf8_lossy(&found.stdout).contains("busy"));
+    assert_eq!(site.run(&["runner", "get", "nothing", "--org", "acme"]).status.code(), Some(1));
+    assert_eq!(daemon.stop(), 0);
 }

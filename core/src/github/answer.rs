@@ -34,6 +34,10 @@ pub enum Answer {
         /// Where its config is.
         config: Slot,
     },
+    /// The runner of that name, if there is one, or the one asked for by id.
+    Runner(Option<Runner>),
+    /// All runners of the scope.
+    Runners(Vec<Runner>),
     /// Done, with nothing to tell.
     Done,
 }
@@ -118,6 +122,42 @@ pub struct Runner {
     /// The scale set it belongs to.
     #[serde(default)]
     pub runner_scale_set_id: u64,
+    /// Whether it is connected, where the call tells it.
+    #[serde(default, skip_serializing_if = "RunnerStatus::is_unknown")]
+    pub status: RunnerStatus,
+    /// Whether it is at work, where the call tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<bool>,
+}
+
+/// Whether a runner is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunnerStatus {
+    /// It is.
+    Online,
+    /// It is not.
+    Offline,
+    /// The call does not tell.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+impl RunnerStatus {
+    /// The status as GitHub names it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown)
+    }
 }
 
 /// A message session just created or refreshed.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::github::answer::{Answer, Label, List, OpenedSession, Queue, RunnerGroup, RunnerSetting, ScaleSet};
+use crate::github::answer::{Answer, Label, List, OpenedSession, Queue, Runner, RunnerGroup, RunnerSetting, ScaleSet};
 use crate::github::error::{CallError, CallErrorKind, misbehaved};
 use crate::github::message::{Message, id, place};
 use crate::github::reply::{Body, Reply};
@@ -47,6 +47,10 @@ pub enum Call {
     Acquire { scale_set: u64, token: Slot, request_ids: Vec<u64> },
     AcquirableJobs { scale_set: u64 },
     JitConfig { scale_set: u64, runner: String },
+    RunnerByName { name: String },
+    Runner { id: u64 },
+    Runners,
+    RemoveRunner { id: u64 },
 }
 
 /// A scale set as it is to be.
@@ -103,6 +107,10 @@ impl Call {
             Self::Acquire { .. } => CallKind::Acquire,
             Self::AcquirableJobs { .. } => CallKind::AcquirableJobs,
             Self::JitConfig { .. } => CallKind::JitConfig,
+            Self::RunnerByName { .. } => CallKind::RunnerByName,
+            Self::Runner { .. } => CallKind::Runner,
+            Self::Runners => CallKind::Runners,
+            Self::RemoveRunner { .. } => CallKind::RemoveRunner,
         }
     }
 
@@ -119,7 +127,14 @@ impl Call {
     /// The scale set it is about; 0 when about none.
     pub(crate) const fn scale_set(&self) -> u64 {
         match self {
-            Self::RunnerGroup { .. } | Self::ScaleSets | Self::ScaleSetByName { .. } | Self::CreateScaleSet { .. } => 0,
+            Self::RunnerGroup { .. }
+            | Self::ScaleSets
+            | Self::ScaleSetByName { .. }
+            | Self::CreateScaleSet { .. }
+            | Self::RunnerByName { .. }
+            | Self::Runner { .. }
+            | Self::Runners
+            | Self::RemoveRunner { .. } => 0,
             Self::ScaleSet { id } | Self::UpdateScaleSet { id, .. } | Self::DeleteScaleSet { id } => *id,
             Self::CreateSession { scale_set, .. }
             | Self::RefreshSession { scale_set, .. }
@@ -134,6 +149,7 @@ impl Call {
 
     pub(crate) fn draft(&self) -> Draft {
         const SETS: &str = "_apis/runtime/runnerscalesets";
+        const RUNNERS: &str = "_apis/distributedtask/pools/0/agents";
         match self {
             Self::RunnerGroup { name } => Draft::get(format!("_apis/runtime/runnergroups/?groupName={}", encode(name))),
             Self::ScaleSets => Draft::get(SETS.to_string()),
@@ -176,6 +192,10 @@ impl Call {
                 let body = json(&Body { name: runner, work_folder: WORK_FOLDER });
                 Draft::send(Method::Post, format!("{SETS}/{scale_set}/generatejitconfig"), Some(body))
             }
+            Self::RunnerByName { name } => Draft::get(format!("{RUNNERS}?agentName={}", encode(name))),
+            Self::Runner { id } => Draft::get(format!("{RUNNERS}/{id}")),
+            Self::Runners => Draft::get(RUNNERS.to_string()),
+            Self::RemoveRunner { id } => Draft::send(Method::Delete, format!("{RUNNERS}/{id}"), None),
         }
     }
 
@@ -213,11 +233,20 @@ impl Call {
             (Self::JitConfig { .. }, Body::Sealed(Sealed::JitConfig { runner, config })) => {
                 Ok(Answer::JitConfig { runner, config: config.slot })
             }
-            (Self::DeleteScaleSet { .. } | Self::DeleteSession { .. } | Self::Acknowledge { .. }, _)
-                if status == 204 =>
-            {
-                Ok(Answer::Done)
+            (Self::RunnerByName { .. }, Body::Raw(bytes)) => {
+                only(read::<List<Runner>>(&bytes.0, status)?.value, status).and_then(|found| runner(found, status))
             }
+            (Self::Runner { .. }, Body::Raw(bytes)) => runner(Some(read(&bytes.0, status)?), status),
+            (Self::Runners, Body::Raw(bytes)) => {
+                read::<List<Runner>>(&bytes.0, status).map(|list| Answer::Runners(list.value))
+            }
+            (
+                Self::DeleteScaleSet { .. }
+                | Self::DeleteSession { .. }
+                | Self::Acknowledge { .. }
+                | Self::RemoveRunner { .. },
+                _,
+            ) if status == 204 => Ok(Answer::Done),
             (_, Body::Raw(_) | Body::Sealed(_)) => Err(misbehaved(status, "a body that does not parse")),
         }
     }
@@ -229,6 +258,13 @@ fn session(sealed: Sealed, status: u16) -> Result<Answer, CallError> {
     };
     let queue = Queue { url: message_queue_url, token: token.slot };
     Ok(Answer::Session(OpenedSession { id: session_id, queue, lifetime_s: token.lifetime_s, statistics }))
+}
+
+fn runner(found: Option<Runner>, status: u16) -> Result<Answer, CallError> {
+    match found {
+        Some(runner) if runner.id == 0 => Err(misbehaved(status, "a runner without an id")),
+        found => Ok(Answer::Runner(found)),
+    }
 }
 
 fn message(status: u16, bytes: &[u8]) -> Result<Answer, CallError> {

@@ -149,11 +149,15 @@ pub enum CallKind {
     Acquire,
     AcquirableJobs,
     JitConfig,
+    RunnerByName,
+    Runner,
+    Runners,
+    RemoveRunner,
 }
 
 impl CallKind {
     /// Every kind there is.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Installation,
         Self::AccessToken,
         Self::RegistrationToken,
@@ -173,6 +177,10 @@ impl CallKind {
         Self::Acquire,
         Self::AcquirableJobs,
         Self::JitConfig,
+        Self::RunnerByName,
+        Self::Runner,
+        Self::Runners,
+        Self::RemoveRunner,
     ];
 
     /// The name in logs and metrics, for example `create_session`.
@@ -198,6 +206,10 @@ impl CallKind {
             Self::Acquire => "acquire",
             Self::AcquirableJobs => "acquirable_jobs",
             Self::JitConfig => "jit_config",
+            Self::RunnerByName => "runner_by_name",
+            Self::Runner => "runner",
+            Self::Runners => "runners",
+            Self::RemoveRunner => "remove_runner",
         }
     }
 
@@ -223,7 +235,11 @@ impl CallKind {
             | Self::Poll
             | Self::Acknowledge
             | Self::Acquire
-            | Self::AcquirableJobs => false,
+            | Self::AcquirableJobs
+            | Self::RunnerByName
+            | Self::Runner
+            | Self::Runners
+            | Self::RemoveRunner => false,
         }
     }
 
@@ -249,7 +265,11 @@ impl CallKind {
             | Self::CreateScaleSet
             | Self::UpdateScaleSet
             | Self::DeleteScaleSet
-            | Self::JitConfig => false,
+            | Self::JitConfig
+            | Self::RunnerByName
+            | Self::Runner
+            | Self::Runners
+            | Self::RemoveRunner => false,
         }
     }
 

@@ -163,7 +163,11 @@ impl Peer {
             | CallKind::RefreshSession
             | CallKind::Acquire
             | CallKind::AcquirableJobs
-            | CallKind::JitConfig => panic!("nobody asked for {call:?}"),
+            | CallKind::JitConfig
+            | CallKind::RunnerByName
+            | CallKind::Runner
+            | CallKind::Runners
+            | CallKind::RemoveRunner => panic!("nobody asked for {call:?}"),
         })
     }
 

@@ -358,8 +358,13 @@ fn answers(call: CallKind, result: &Result<Answer, CallError>) -> bool {
         Ok(Answer::Acquired(_)) => call == CallKind::Acquire,
         Ok(Answer::AcquirableJobs(_)) => call == CallKind::AcquirableJobs,
         Ok(Answer::JitConfig { .. }) => call == CallKind::JitConfig,
+        Ok(Answer::Runner(_)) => matches!(call, CallKind::RunnerByName | CallKind::Runner),
+        Ok(Answer::Runners(_)) => call == CallKind::Runners,
         Ok(Answer::Done) => {
-            matches!(call, CallKind::DeleteScaleSet | CallKind::DeleteSession | CallKind::Acknowledge)
+            matches!(
+                call,
+                CallKind::DeleteScaleSet | CallKind::DeleteSession | CallKind::Acknowledge | CallKind::RemoveRunner
+            )
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod connection;
 mod machine;
+mod runners;
 mod scaler;
 mod session;
 mod support;

@@ -218,7 +218,11 @@ impl Life {
             | Call::CreateScaleSet { .. }
             | Call::UpdateScaleSet { .. }
             | Call::DeleteScaleSet { .. }
-            | Call::JitConfig { .. } => panic!("no call of a session: {call:?}"),
+            | Call::JitConfig { .. }
+            | Call::RunnerByName { .. }
+            | Call::Runner { .. }
+            | Call::Runners
+            | Call::RemoveRunner { .. } => panic!("no call of a session: {call:?}"),
         }
     }
 

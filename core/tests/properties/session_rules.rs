@@ -256,7 +256,11 @@ impl Rules {
             | Call::CreateScaleSet { .. }
             | Call::UpdateScaleSet { .. }
             | Call::DeleteScaleSet { .. }
-            | Call::JitConfig { .. } => panic!("no call of a session: {call:?}"),
+            | Call::JitConfig { .. }
+            | Call::RunnerByName { .. }
+            | Call::Runner { .. }
+            | Call::Runners
+            | Call::RemoveRunner { .. } => panic!("no call of a session: {call:?}"),
         }
     }
 }

@@ -105,6 +105,8 @@ pub(crate) fn text(status: u16, text: &str) -> Reply {
     reply(status, Body::Raw(Bytes(text.as_bytes().to_vec())))
 }
 
+const RUNNER: &str = r#"{"id":17,"name":"i-1","runnerScaleSetId":4,"status":"online","busy":true}"#;
+
 /// What the call asks for, sealed.
 pub(crate) fn good_reply(id: RequestId, kind: CallKind, lifetime_s: Option<u64>) -> Reply {
     let token = SealedSecret { slot: Slot(id), len: 40, lifetime_s };
@@ -123,7 +125,11 @@ pub(crate) fn good_reply(id: RequestId, kind: CallKind, lifetime_s: Option<u64>)
             token,
             statistics: None,
         }),
-        CallKind::DeleteScaleSet | CallKind::DeleteSession | CallKind::Acknowledge => text(204, ""),
+        CallKind::DeleteScaleSet | CallKind::DeleteSession | CallKind::Acknowledge | CallKind::RemoveRunner => {
+            text(204, "")
+        }
+        CallKind::RunnerByName | CallKind::Runners => text(200, &format!(r#"{{"value":[{RUNNER}]}}"#)),
+        CallKind::Runner => text(200, RUNNER),
         CallKind::Poll => text(202, ""),
         CallKind::Acquire => text(200, r#"{"value":[1]}"#),
         CallKind::AcquirableJobs => text(200, r#"{"value":[{"runnerRequestId":3}]}"#),

@@ -133,7 +133,10 @@ const fn reads(call: CallKind) -> bool {
         | CallKind::RunnerGroup
         | CallKind::ScaleSets
         | CallKind::ScaleSetByName
-        | CallKind::ScaleSet => true,
+        | CallKind::ScaleSet
+        | CallKind::RunnerByName
+        | CallKind::Runner
+        | CallKind::Runners => true,
         CallKind::CreateScaleSet
         | CallKind::UpdateScaleSet
         | CallKind::DeleteScaleSet
@@ -144,7 +147,8 @@ const fn reads(call: CallKind) -> bool {
         | CallKind::Acknowledge
         | CallKind::Acquire
         | CallKind::AcquirableJobs
-        | CallKind::JitConfig => false,
+        | CallKind::JitConfig
+        | CallKind::RemoveRunner => false,
     }
 }
 

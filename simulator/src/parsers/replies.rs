@@ -139,6 +139,10 @@ fn call(kind: CallKind) -> Call {
         CallKind::Acquire => Call::Acquire { scale_set: 4, token: Slot(RequestId(9)), request_ids: vec![1, 2] },
         CallKind::AcquirableJobs => Call::AcquirableJobs { scale_set: 4 },
         CallKind::JitConfig => Call::JitConfig { scale_set: 4, runner: "i-1".into() },
+        CallKind::RunnerByName => Call::RunnerByName { name: "i-1".into() },
+        CallKind::Runner => Call::Runner { id: 17 },
+        CallKind::Runners => Call::Runners,
+        CallKind::RemoveRunner => Call::RemoveRunner { id: 17 },
     }
 }
 
@@ -146,6 +150,8 @@ const ERROR: &str = r#"{"$id":"1","innerException":null,"message":"No runner sca
 const SET: &str = r#"{"id":4,"name":"acme-linux","runnerGroupId":1,"runnerGroupName":"Default","labels":[{"id":1,"name":"linux","type":"System"}],"RunnerSetting":{"disableUpdate":true},"createdOn":"2026-05-01T10:00:00Z","statistics":{"totalAvailableJobs":0,"totalAcquiredJobs":1,"totalAssignedJobs":2,"totalRunningJobs":1,"totalRegisteredRunners":2,"totalBusyRunners":1,"totalIdleRunners":1}}"#;
 const LIST: &str = r#"{"count":1,"value":[{"id":4,"name":"acme-linux","runnerGroupId":1,"runnerGroupName":"Default","labels":[{"id":1,"name":"linux","type":"System"}],"RunnerSetting":{"disableUpdate":true},"createdOn":"2026-05-01T10:00:00Z","statistics":{"totalAvailableJobs":0,"totalAcquiredJobs":1,"totalAssignedJobs":2,"totalRunningJobs":1,"totalRegisteredRunners":2,"totalBusyRunners":1,"totalIdleRunners":1}}]}"#;
 const CONNECTION: &str = r#"{"url":"https://actions.test/tenant/","token_schema":"OAuthAccessToken","token":"eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE3Nzc2MzMyMDAsImlhdCI6MTc3NzYyOTYwMH0.c2ln"}"#;
+const RUNNER: &str = r#"{"id":17,"name":"i-1","runnerScaleSetId":4,"status":"online","busy":true,"version":"2.330.0"}"#;
+const RUNNERS: &str = r#"{"count":1,"value":[{"id":17,"name":"i-1","runnerScaleSetId":4,"status":"offline","busy":false,"version":"2.330.0"}]}"#;
 const SESSION: &str = r#"{"sessionId":"3b2d1f0e-1111-4222-8333-944455566677","ownerName":"host","runnerScaleSet":{"id":4,"name":"acme-linux","runnerGroupId":1,"runnerGroupName":"Default","labels":[{"id":1,"name":"linux","type":"System"}],"RunnerSetting":{"disableUpdate":true},"createdOn":"2026-05-01T10:00:00Z","statistics":{"totalAvailableJobs":0,"totalAcquiredJobs":1,"totalAssignedJobs":2,"totalRunningJobs":1,"totalRegisteredRunners":2,"totalBusyRunners":1,"totalIdleRunners":1}},"messageQueueUrl":"https://q.test/4?k=2","messageQueueAccessToken":"eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE3Nzc2MzMyMDAsImlhdCI6MTc3NzYyOTYwMH0.c2ln","statistics":{"totalAvailableJobs":0,"totalAssignedJobs":2}}"#;
 const TOKEN: &str = r#"{"token":"ghs_sample","expires_at":"2026-05-01T11:00:00Z","permissions":{"organization_self_hosted_runners":"write"}}"#;
 const MESSAGE: &str = r#"{"messageId":7,"messageType":"RunnerScaleSetJobMessages","body":"[{\"messageType\":\"JobAvailable\",\"acquireJobUrl\":\"https://x\",\"runnerRequestId\":11,\"repositoryName\":\"web\",\"ownerName\":\"acme\",\"jobId\":\"7f0e9f7c-0000-4000-8000-000000000001\",\"jobWorkflowRef\":\"acme/web/.github/workflows/ci.yml@refs/heads/main\",\"jobDisplayName\":\"b\\u00fcild\",\"workflowRunId\":12,\"eventName\":\"push\",\"requestLabels\":[\"linux\"],\"queueTime\":\"2026-05-01T10:00:00.1234567Z\",\"scaleSetAssignTime\":\"0001-01-01T00:00:00Z\"},{\"messageType\":\"JobCompleted\",\"result\":\"succeeded\",\"runnerId\":3,\"runnerName\":\"i-1\",\"finishTime\":\"2026-05-01T10:05:00Z\"}]","statistics":{"totalAvailableJobs":1,"totalAcquiredJobs":0,"totalAssignedJobs":3,"totalRunningJobs":1,"totalRegisteredRunners":2,"totalBusyRunners":1,"totalIdleRunners":1}}"#;
@@ -161,7 +167,9 @@ fn samples(kind: CallKind) -> Vec<&'static str> {
         CallKind::ScaleSet | CallKind::CreateScaleSet | CallKind::UpdateScaleSet => SET,
         CallKind::CreateSession | CallKind::RefreshSession => SESSION,
         CallKind::Poll => MESSAGE,
-        CallKind::DeleteScaleSet | CallKind::DeleteSession | CallKind::Acknowledge => "",
+        CallKind::DeleteScaleSet | CallKind::DeleteSession | CallKind::Acknowledge | CallKind::RemoveRunner => "",
+        CallKind::RunnerByName | CallKind::Runners => RUNNERS,
+        CallKind::Runner => RUNNER,
         CallKind::Acquire => r#"{"count":2,"value":[1,2]}"#,
         CallKind::AcquirableJobs => {
             r#"{"count":1,"value":[{"acquireJobUrl":"https://x","messageType":"","runnerRequestId":11,"repositoryName":"web","ownerName":"acme","requestLabels":["linux"]}]}"#

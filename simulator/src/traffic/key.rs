@@ -40,7 +40,11 @@ impl Queues {
             | CallKind::RegistrationToken
             | CallKind::RunnerGroup
             | CallKind::ScaleSets
-            | CallKind::ScaleSetByName => url.to_owned(),
+            | CallKind::ScaleSetByName
+            | CallKind::RunnerByName
+            | CallKind::Runner
+            | CallKind::Runners
+            | CallKind::RemoveRunner => url.to_owned(),
         };
         Key { call, whom }
     }

@@ -149,9 +149,11 @@ impl Peer {
     /// An answer to what was not asked as often when it was recorded.
     fn made_up(&self, key: &Key) -> Said {
         match key.call {
-            CallKind::Acknowledge | CallKind::DeleteSession | CallKind::DeleteScaleSet | CallKind::AcquirableJobs => {
-                Ok(Reply { status: 204, headers: ReplyHeaders::default(), body: raw("") })
-            }
+            CallKind::Acknowledge
+            | CallKind::DeleteSession
+            | CallKind::DeleteScaleSet
+            | CallKind::AcquirableJobs
+            | CallKind::RemoveRunner => Ok(Reply { status: 204, headers: ReplyHeaders::default(), body: raw("") }),
             CallKind::Acquire => Ok(text(200, r#"{"count":0,"value":[]}"#)),
             CallKind::Installation
             | CallKind::AccessToken
@@ -166,7 +168,10 @@ impl Peer {
             | CallKind::CreateSession
             | CallKind::RefreshSession
             | CallKind::Poll
-            | CallKind::JitConfig => self.last.get(key).cloned().ok_or_else(|| TransportError {
+            | CallKind::JitConfig
+            | CallKind::RunnerByName
+            | CallKind::Runner
+            | CallKind::Runners => self.last.get(key).cloned().ok_or_else(|| TransportError {
                 kind: TransportErrorKind::Connect,
                 detail: "the recording has no answer to this".to_owned(),
             }),

@@ -108,7 +108,11 @@ const fn budget(call: CallKind) -> Budget {
         | CallKind::CreateScaleSet
         | CallKind::UpdateScaleSet
         | CallKind::DeleteScaleSet => (70, 0),
-        CallKind::JitConfig => (0, 0),
+        CallKind::JitConfig
+        | CallKind::RunnerByName
+        | CallKind::Runner
+        | CallKind::Runners
+        | CallKind::RemoveRunner => (0, 0),
     };
     Budget { each, a_message }
 }

@@ -129,7 +129,11 @@ impl Checker for ProvedGone {
                 | CallKind::Acknowledge
                 | CallKind::Acquire
                 | CallKind::AcquirableJobs
-                | CallKind::JitConfig => {}
+                | CallKind::JitConfig
+                | CallKind::RunnerByName
+                | CallKind::Runner
+                | CallKind::Runners
+                | CallKind::RemoveRunner => {}
             }
         }
         Ok(())

@@ -225,7 +225,11 @@ impl Wire {
             | CallKind::RefreshSession
             | CallKind::Acknowledge
             | CallKind::AcquirableJobs
-            | CallKind::JitConfig => {}
+            | CallKind::JitConfig
+            | CallKind::RunnerByName
+            | CallKind::Runner
+            | CallKind::Runners
+            | CallKind::RemoveRunner => {}
         }
     }
 

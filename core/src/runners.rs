@@ -1,0 +1,310 @@
+//! The managed instances of one pool: each gets the config of a runner that runs one job, and none is ended without
+//! proof that no job runs on it.
+//!
+//! The proof is GitHub's own: it removes a runner only while that has no job, decided together with assigning jobs.
+//!
+//! | rule | of an instance that | does |
+//! |---|---|---|
+//! | LOOK UP | is seen for the first time | asks for the runner of its name: one that is there is adopted |
+//! | PROTECT | is in service, unprotected, without a config | protects it from scale-in |
+//! | ISSUE | is in service, healthy, protected, without a runner | has a config made, and stored where it finds it |
+//! | CHECK | has had its config for the boot deadline, or was not heard of for long | asks whether its runner is there |
+//! | PROVE | is a candidate | removes its runner: done is proof, twice gone is proof, at work is none, all else neither |
+//! | REAP | is proven free | terminates it, and desired capacity goes with it where it is not needed |
+//!
+//! Candidates: its job ended · it is one too many for the grace · it did not come online in time · jobs wait although
+//! there are enough like it.
+//!
+//! Runners of instances that went while nobody looked are not found by these rules: that takes a list of all runners.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aws::{AwsError, Group, LifecycleState};
+use crate::context::Turn;
+use crate::github::answer::Answer;
+use crate::github::call::Call;
+use crate::github::error::CallError;
+use crate::github::message::{JobMessage, JobMessageKind};
+use crate::github::request::Slot;
+use crate::notice::RunnerFact;
+use crate::time::{Duration, Instant};
+
+mod launches;
+mod member;
+mod rules;
+
+use launches::Launches;
+use member::Member;
+
+/// The most instances one call protects.
+const PROTECT_AT_ONCE: usize = 50;
+
+/// Names a managed instance for as long as its pool lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MemberId(pub u32);
+
+/// Whom a call to AWS is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// One instance.
+    Member(MemberId),
+    /// Those that are being protected.
+    Unprotected,
+}
+
+/// A call to AWS about instances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstanceCall {
+    /// `SetInstanceProtection` with `ProtectedFromScaleIn=true`, at most 50 instances.
+    Protect {
+        /// The instances.
+        instances: Vec<String>,
+    },
+    /// `TerminateInstanceInAutoScalingGroup`.
+    Terminate {
+        /// The instance.
+        instance: String,
+        /// `ShouldDecrementDesiredCapacity`.
+        decrement: bool,
+    },
+    /// Stores a runner's config where its instance finds it.
+    PutConfig {
+        /// The instance.
+        instance: String,
+        /// Where the shell keeps the config.
+        config: Slot,
+    },
+    /// Deletes a stored config; that there is none is as good.
+    DeleteConfig {
+        /// The instance.
+        instance: String,
+    },
+}
+
+/// What is wanted of the instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wishes {
+    /// The scale set whose runners they are.
+    pub scale_set: u64,
+    /// How many should be able to serve.
+    pub target: u32,
+    /// Desired capacity as we know it.
+    pub desired: u32,
+    /// What desired capacity should be: the target, and a place for each that cannot serve.
+    pub goal: u32,
+    /// Whether jobs wait for a runner.
+    pub jobs_wait: bool,
+    /// How long one too many is borne.
+    pub idle_grace: Duration,
+    /// How long an instance may take from its config to its first sign of life.
+    pub boot_deadline: Duration,
+    /// Whether any may be ended: no write of capacity is on its way, or in doubt.
+    pub may_end: bool,
+}
+
+/// What an instance is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It serves, or will.
+    Serves,
+    /// It is there and serves nobody: it is to be replaced.
+    CannotServe,
+    /// It is on its way out.
+    Leaves,
+}
+
+/// What the instances want done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunnersEffect {
+    /// Make this call to GitHub.
+    Call(MemberId, Call),
+    /// Make this call to AWS.
+    Aws(Target, InstanceCall),
+    /// A secret is no longer needed.
+    Drop(Slot),
+    /// Desired capacity goes down by one with a call that was just asked for.
+    Shrinks,
+    /// It does not after all: AWS refused.
+    ShrinkRefused,
+    /// Whether it does is not known.
+    ShrinkInDoubt,
+    /// A fact.
+    Note(RunnerFact),
+}
+
+/// The managed instances of one pool. In: [`Self::described`], [`Self::heard`], [`Self::called`], [`Self::wrote`]; out:
+/// [`Self::reconcile`]; getters: [`Self::judge`], [`Self::poll_timeout`], [`Self::is_busy`], [`Self::holds_launches`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Runners {
+    next: u32,
+    members: BTreeMap<MemberId, Member>,
+    by_instance: BTreeMap<String, MemberId>,
+    /// Those that the call in flight protects.
+    protecting: Vec<MemberId>,
+    protect_at: Instant,
+    surplus_since: Option<Instant>,
+    waiting_since: Option<Instant>,
+    launches: Launches,
+}
+
+impl Runners {
+    /// What an instance is good for, as far as is known.
+    #[must_use]
+    pub fn judge(&self, instance: &str) -> Judgement {
+        self.by_instance.get(instance).and_then(|id| self.members.get(id)).map_or(Judgement::Serves, Member::judge)
+    }
+
+    /// Whether launches are held back, as too many instances in a row never came up.
+    #[must_use]
+    pub fn holds_launches(&self, now: Instant) -> bool {
+        self.launches.are_held(now)
+    }
+
+    /// Whether anything is under way that a fresh describe is needed for.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.surplus_since.is_some() || self.members.values().any(Member::is_busy)
+    }
+
+    /// When [`Self::reconcile`] may have something new to do by the passage of time alone.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Instant, wishes: &Wishes) -> Option<Instant> {
+        let members = self.members.values().filter_map(|member| member.due(wishes));
+        let surplus = self.surplus_since.map(|since| since + wishes.idle_grace);
+        let waiting = self.waiting_since.map(|since| since + rules::JOBS_WAIT);
+        let held = self.launches.held_until();
+        members.chain([surplus, waiting, held].into_iter().flatten()).filter(|at| *at > now).min()
+    }
+
+    /// Takes in a describe of the group.
+    pub fn described(&mut self, now: Instant, group: &Group, effects: &mut Vec<RunnersEffect>) {
+        for member in self.members.values_mut() {
+            member.is_shown = false;
+        }
+        for instance in &group.instances {
+            if matches!(instance.state, LifecycleState::Other(_)) {
+                continue;
+            }
+            let id = match self.by_instance.get(&instance.id) {
+                Some(id) => *id,
+                None => self.add(now, &instance.id),
+            };
+            if let Some(member) = self.members.get_mut(&id) {
+                member.shown(now, instance);
+            }
+        }
+        for member in self.members.values_mut() {
+            if !member.is_shown && member.vanished(now) {
+                self.by_instance.remove(&member.instance);
+                if member.never_served() {
+                    effects.extend(self.launches.failed(now, &member.instance).map(RunnersEffect::Note));
+                }
+                effects.push(RunnersEffect::Note(RunnerFact::Vanished { instance: member.instance.clone() }));
+            }
+        }
+    }
+
+    fn add(&mut self, now: Instant, instance: &str) -> MemberId {
+        self.next += 1;
+        let id = MemberId(self.next);
+        self.by_instance.insert(instance.into(), id);
+        self.members.insert(id, Member::new(instance, now));
+        id
+    }
+
+    /// Takes in what happened to a job.
+    pub fn heard(&mut self, now: Instant, message: &JobMessage) {
+        let Some(member) = self.by_instance.get(&message.runner_name).and_then(|id| self.members.get_mut(id)) else {
+            return;
+        };
+        match message.kind {
+            JobMessageKind::Started => {
+                member.started(now, message.runner_id);
+                self.launches.succeeded();
+            }
+            JobMessageKind::Completed => member.ended(now, message.runner_id),
+            JobMessageKind::Available | JobMessageKind::Assigned => {}
+        }
+    }
+
+    /// A call to GitHub about an instance ended.
+    pub fn called(
+        &mut self,
+        cx: &mut Turn<'_>,
+        id: MemberId,
+        result: Result<Answer, CallError>,
+        wishes: &Wishes,
+        effects: &mut Vec<RunnersEffect>,
+    ) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.called(cx, result, wishes, &mut self.launches, effects);
+    }
+
+    /// A call to AWS ended.
+    pub fn wrote(
+        &mut self,
+        cx: &mut Turn<'_>,
+        target: &Target,
+        result: Result<(), AwsError>,
+        effects: &mut Vec<RunnersEffect>,
+    ) {
+        match target {
+            Target::Member(id) => {
+                if let Some(member) = self.members.get_mut(id) {
+                    member.wrote(cx, result, effects);
+                }
+            }
+            Target::Unprotected => self.protected(cx.now, result, effects),
+        }
+    }
+
+    fn protected(&mut self, now: Instant, result: Result<(), AwsError>, effects: &mut Vec<RunnersEffect>) {
+        let ids = core::mem::take(&mut self.protecting);
+        match result {
+            Ok(()) => {
+                for id in ids {
+                    if let Some(member) = self.members.get_mut(&id) {
+                        member.was_protected = true;
+                    }
+                }
+            }
+            Err(error) => {
+                self.protect_at = now + rules::PROTECT_AGAIN_AFTER;
+                effects.push(RunnersEffect::Note(RunnerFact::ProtectionFailed { error }));
+            }
+        }
+    }
+
+    /// Whether a call about this instance is in flight.
+    #[must_use]
+    pub fn is_calling(&self, id: MemberId) -> bool {
+        self.members.get(&id).is_some_and(|member| member.doing.is_some())
+    }
+
+    /// The pool's session is gone, or the daemon stops: slots that nobody will store are dropped.
+    pub fn forget_all(&mut self, effects: &mut Vec<RunnersEffect>) {
+        for member in self.members.values_mut() {
+            effects.extend(member.take_slot().map(RunnersEffect::Drop));
+        }
+        *self = Self { next: self.next, ..Self::default() };
+    }
+
+    /// Checks what must always hold.
+    ///
+    /// # Panics
+    /// When something does not: that is a bug of this crate.
+    pub fn check(&self) {
+        for (instance, id) in &self.by_instance {
+            assert_eq!(
+                self.members.get(id).map(|member| &member.instance),
+                Some(instance),
+                "a member is found by name"
+            );
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What is done next, and to whom.
+
+use alloc::vec::Vec;
+
+use super::member::{Doing, Member, Seen, Stage};
+use super::{InstanceCall, Judgement, MemberId, PROTECT_AT_ONCE, Runners, RunnersEffect, Target, Wishes};
+use crate::github::call::Call;
+use crate::time::{Duration, Instant};
+
+/// Jobs that wait for so long, although there are enough runners, make a candidate of each.
+pub(super) const JOBS_WAIT: Duration = Duration::from_secs(120);
+/// Protection that AWS refused is asked for again after this.
+pub(super) const PROTECT_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A stored config that nobody took is deleted after this.
+pub(super) const DISCARD_AFTER: Duration = Duration::from_secs(900);
+
+impl Runners {
+    /// Asks for what is due now, by a describe that is fresh.
+    pub fn reconcile(&mut self, now: Instant, wishes: &Wishes, effects: &mut Vec<RunnersEffect>) {
+        self.protect(now, effects);
+        let chosen = self.candidates(now, wishes);
+        for (id, member) in &mut self.members {
+            if member.doing.is_some() || now < member.not_before {
+                continue;
+            }
+            if let Some((doing, act)) = member.next(now, wishes, chosen.contains(id), effects) {
+                member.begins(doing);
+                effects.push(match act {
+                    Act::Call(call) => RunnersEffect::Call(*id, call),
+                    Act::Aws(call) => RunnersEffect::Aws(Target::Member(*id), call),
+                });
+            }
+        }
+        self.members.retain(|_, member| !member.is_done());
+        self.reap(now, wishes, effects);
+    }
+
+    fn protect(&mut self, now: Instant, effects: &mut Vec<RunnersEffect>) {
+        if !self.protecting.is_empty() || now < self.protect_at {
+            return;
+        }
+        let bare = |member: &Member| !matches!(member.stage, Stage::Free) && member.is_in_service();
+        let due = self.members.iter().filter(|(_, member)| bare(member) && !member.is_protected());
+        self.protecting = due.map(|(id, _)| *id).take(PROTECT_AT_ONCE).collect();
+        if self.protecting.is_empty() {
+            return;
+        }
+        let names = self.protecting.iter().filter_map(|id| self.members.get(id)).map(|member| member.instance.clone());
+        let call = InstanceCall::Protect { instances: names.collect() };
+        effects.push(RunnersEffect::Aws(Target::Unprotected, call));
+    }
+
+    /// Those that serve though fewer would do, or though jobs wait: the oldest first, those at work last.
+    fn candidates(&mut self, now: Instant, wishes: &Wishes) -> Vec<MemberId> {
+        let serving = self.members.values().filter(|member| !member.is_gone && member.judge() == Judgement::Serves);
+        let serving = u32::try_from(serving.count()).unwrap_or(u32::MAX);
+        let surplus = serving.saturating_sub(wishes.target);
+        since(&mut self.surplus_since, now, surplus > 0);
+        since(&mut self.waiting_since, now, wishes.jobs_wait && serving >= wishes.target);
+        let lasts = |since: Option<Instant>, long: Duration| since.is_some_and(|at| now.since(at) >= long);
+        let many = if lasts(self.waiting_since, JOBS_WAIT) {
+            self.members.len()
+        } else if lasts(self.surplus_since, wishes.idle_grace) {
+            usize::try_from(surplus).unwrap_or(usize::MAX)
+        } else {
+            return Vec::new();
+        };
+        let mut able: Vec<_> = self
+            .members
+            .iter()
+            .filter(|(_, member)| matches!(member.stage, Stage::Served { .. }) && !member.is_gone)
+            .filter(|(_, member)| member.doing.is_some() || now >= member.not_before)
+            .map(|(id, member)| (member.seen == Seen::Started, *id))
+            .collect();
+        able.sort_unstable();
+        able.into_iter().map(|(_, id)| id).take(many).collect()
+    }
+
+    /// Ends those that are proven free: the only rule that ends any.
+    fn reap(&mut self, now: Instant, wishes: &Wishes, effects: &mut Vec<RunnersEffect>) {
+        let (mut desired, mut goal) = (wishes.desired, wishes.goal);
+        if !wishes.may_end {
+            return;
+        }
+        for (id, member) in &mut self.members {
+            if !member.may_end(now) {
+                continue;
+            }
+            let decrement = desired >= goal && !member.keeps_desired;
+            member.begins(Doing::Terminate { decrement });
+            goal = goal.saturating_sub(1);
+            if decrement {
+                desired = desired.saturating_sub(1);
+                effects.push(RunnersEffect::Shrinks);
+            }
+            let call = InstanceCall::Terminate { instance: member.instance.clone(), decrement };
+            effects.push(RunnersEffect::Aws(Target::Member(*id), call));
+        }
+    }
+}
+
+/// What a member asks for.
+enum Act {
+    Call(Call),
+    Aws(InstanceCall),
+}
+
+impl Member {
+    fn next(
+        &mut self,
+        now: Instant,
+        wishes: &Wishes,
+        chosen: bool,
+        effects: &mut Vec<RunnersEffect>,
+    ) -> Option<(Doing, Act)> {
+        if self.is_gone {
+            return self.tidies(effects);
+        }
+        let look_up = || Act::Call(Call::RunnerByName { name: self.instance.clone() });
+        match self.stage {
+            Stage::Unknown | Stage::Lost => Some((Doing::LookUp, look_up())),
+            Stage::Bare if self.is_in_service() && self.healthy && self.is_protected() => {
+                let call = Call::JitConfig { scale_set: wishes.scale_set, runner: self.instance.clone() };
+                Some((Doing::Issue, Act::Call(call)))
+            }
+            Stage::Useless { runner } => Some((Doing::Tidy, Act::Call(Call::RemoveRunner { id: runner }))),
+            Stage::Issued { config, .. } => {
+                let call = InstanceCall::PutConfig { instance: self.instance.clone(), config };
+                Some((Doing::Store, Act::Aws(call)))
+            }
+            Stage::Served { runner, .. } if chosen || self.is_candidate() => {
+                Some((Doing::Prove, Act::Call(Call::RemoveRunner { id: runner })))
+            }
+            Stage::Served { .. } if now >= self.check_at(wishes) => Some((Doing::Check, look_up())),
+            Stage::Served { .. } if self.discards(now) => Some((Doing::Discard, self.discard())),
+            Stage::Bare | Stage::Served { .. } | Stage::Free => None,
+        }
+    }
+
+    /// Removes what is left of an instance that is gone: its runner, and its config.
+    fn tidies(&mut self, effects: &mut Vec<RunnersEffect>) -> Option<(Doing, Act)> {
+        effects.extend(self.take_slot().map(RunnersEffect::Drop));
+        match self.stage {
+            Stage::Unknown | Stage::Lost => {
+                Some((Doing::LookUp, Act::Call(Call::RunnerByName { name: self.instance.clone() })))
+            }
+            Stage::Useless { runner } | Stage::Served { runner, .. } => {
+                Some((Doing::Tidy, Act::Call(Call::RemoveRunner { id: runner })))
+            }
+            Stage::Bare | Stage::Free | Stage::Issued { .. } if self.stored_at.is_some() => {
+                Some((Doing::Discard, self.discard()))
+            }
+            Stage::Bare | Stage::Free | Stage::Issued { .. } => None,
+        }
+    }
+
+    fn discard(&self) -> Act {
+        Act::Aws(InstanceCall::DeleteConfig { instance: self.instance.clone() })
+    }
+
+    /// Whether its stored config is of no use any more: its runner has it, or never came for it.
+    fn discards(&self, now: Instant) -> bool {
+        self.stored_at.is_some_and(|at| self.seen >= Seen::Online || now.since(at) >= DISCARD_AFTER)
+    }
+
+    /// Whether nothing of it is left.
+    fn is_done(&self) -> bool {
+        let stands = matches!(self.stage, Stage::Bare | Stage::Free);
+        self.is_gone && self.doing.is_none() && stands && self.stored_at.is_none()
+    }
+
+    fn may_end(&self, now: Instant) -> bool {
+        let free = self.stage == Stage::Free && !self.is_gone && !self.is_ending();
+        free && self.doing.is_none() && now >= self.not_before
+    }
+}
+
+/// Notes since when something is so.
+fn since(at: &mut Option<Instant>, now: Instant, is_so: bool) {
+    if is_so {
+        at.get_or_insert(now);
+    } else {
+        *at = None;
+    }
+}
