@@ -18,7 +18,7 @@ use crate::time::{Duration, Instant};
 const SHORTEST_QUIET_POLL: Duration = Duration::from_secs(1);
 const QUIET_FIRST: Duration = Duration::from_millis(500);
 const QUIET_CAP: Duration = Duration::from_secs(30);
-/// Jobs that wait to be acquired are listed at most this often.
+/// Jobs that wait to be acquired are listed at most this often, and whenever a job's end may have left room for them.
 const LIST_EVERY: Duration = Duration::from_secs(10);
 /// After the list could not be had.
 pub(super) const LIST_AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -212,7 +212,7 @@ impl Open {
             self.statistics = statistics;
             self.acquired_since = 0;
         }
-        if message.unknown > 0 {
+        if message.unknown > 0 || message.jobs.iter().any(|job| job.kind == JobMessageKind::Completed) {
             self.list_at = Instant::default();
         }
         let available = message.jobs.iter().filter(|job| job.kind == JobMessageKind::Available);

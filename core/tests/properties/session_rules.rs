@@ -195,7 +195,8 @@ impl Rules {
         if let Some(statistics) = message.statistics.filter(|_| !doubtful) {
             (self.statistics, self.acquired_since) = (statistics, 0);
         }
-        if message.unknown > 0 {
+        let ended = message.jobs.iter().any(|job| job.kind == JobMessageKind::Completed);
+        if message.unknown > 0 || ended {
             self.listed_at = None;
         }
         let offers = message.jobs.iter().filter(|job| job.kind == JobMessageKind::Available);
