@@ -280,20 +280,6 @@ impl Runners {
         }
     }
 
-    /// Whether a call about this instance is in flight.
-    #[must_use]
-    pub fn is_calling(&self, id: MemberId) -> bool {
-        self.members.get(&id).is_some_and(|member| member.doing.is_some())
-    }
-
-    /// The pool's session is gone, or the daemon stops: slots that nobody will store are dropped.
-    pub fn forget_all(&mut self, effects: &mut Vec<RunnersEffect>) {
-        for member in self.members.values_mut() {
-            effects.extend(member.take_slot().map(RunnersEffect::Drop));
-        }
-        *self = Self { next: self.next, ..Self::default() };
-    }
-
     /// Checks what must always hold.
     ///
     /// # Panics

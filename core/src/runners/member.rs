@@ -91,7 +91,6 @@ pub(super) enum Seen {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Member {
     pub(super) instance: String,
-    pub(super) first_seen: Instant,
     pub(super) is_shown: bool,
     pub(super) state: LifecycleState,
     pub(super) healthy: bool,
@@ -129,7 +128,6 @@ impl Member {
     pub(super) fn new(instance: &str, now: Instant) -> Self {
         Self {
             instance: instance.into(),
-            first_seen: now,
             is_shown: false,
             state: LifecycleState::Pending,
             healthy: true,

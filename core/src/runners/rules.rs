@@ -7,7 +7,7 @@ use super::{InstanceCall, Judgement, MemberId, PROTECT_AT_ONCE, Runners, Runners
 use crate::github::call::Call;
 use crate::time::{Duration, Instant};
 
-/// Jobs that wait for so long, although there are enough runners, make a candidate of each.
+/// Jobs that wait for so long, although there are enough runners, make a candidate of each that came online.
 pub(super) const JOBS_WAIT: Duration = Duration::from_secs(120);
 /// Protection that AWS refused is asked for again after this.
 pub(super) const PROTECT_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -58,17 +58,20 @@ impl Runners {
         since(&mut self.surplus_since, now, surplus > 0);
         since(&mut self.waiting_since, now, wishes.jobs_wait && serving >= wishes.target);
         let lasts = |since: Option<Instant>, long: Duration| since.is_some_and(|at| now.since(at) >= long);
-        let many = if lasts(self.waiting_since, JOBS_WAIT) {
-            self.members.len()
+        // Whoever still comes up is waited for until its own deadline: jobs wait for nothing else.
+        let (many, least) = if lasts(self.waiting_since, JOBS_WAIT) {
+            (self.members.len(), Seen::Online)
         } else if lasts(self.surplus_since, wishes.idle_grace) {
-            usize::try_from(surplus).unwrap_or(usize::MAX)
+            (usize::try_from(surplus).unwrap_or(usize::MAX), Seen::Nothing)
         } else {
             return Vec::new();
         };
         let mut able: Vec<_> = self
             .members
             .iter()
-            .filter(|(_, member)| matches!(member.stage, Stage::Served { .. }) && !member.is_gone)
+            .filter(|(_, member)| {
+                matches!(member.stage, Stage::Served { .. }) && !member.is_gone && member.seen >= least
+            })
             .filter(|(_, member)| member.doing.is_some() || now >= member.not_before)
             .map(|(id, member)| (member.seen == Seen::Started, *id))
             .collect();

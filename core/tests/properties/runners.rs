@@ -47,7 +47,10 @@ enum Op {
     Wait(u64),
     Unprotect(usize),
     Vanish(usize),
-    Want(u32),
+    Want {
+        target: u32,
+        jobs_wait: bool,
+    },
     /// The daemon starts anew, and remembers nothing.
     Restart,
 }
@@ -61,6 +64,8 @@ enum How {
     /// It is not carried out, and nobody knows.
     Lost,
     Refused,
+    /// GitHub claims that there is no such runner.
+    FalselyGone,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -79,7 +84,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => prop_oneof![1..5_000u64, 5_000..70_000u64, Just(310_000)].prop_map(Op::Wait),
         1 => n.clone().prop_map(Op::Unprotect),
         1 => n.prop_map(Op::Vanish),
-        2 => (0..5u32).prop_map(Op::Want),
+        2 => (0..5u32, any::<bool>()).prop_map(|(target, jobs_wait)| Op::Want { target, jobs_wait }),
         1 => Just(Op::Restart),
     ]
 }
@@ -116,6 +121,8 @@ struct World {
     protected: BTreeSet<String>,
     desired: u32,
     target: u32,
+    /// Whether jobs wait for a runner.
+    jobs_wait: bool,
     /// Whether GitHub keeps runners that are at work.
     has_gate: bool,
     /// Instances that this life of the daemon was shown.
@@ -141,6 +148,7 @@ impl World {
             protected: BTreeSet::new(),
             desired: 2,
             target: 2,
+            jobs_wait: false,
             has_gate: true,
             shown: BTreeSet::new(),
             ended: 0,
@@ -155,7 +163,7 @@ impl World {
             target: self.target,
             desired: self.desired,
             goal: self.target + useless,
-            jobs_wait: false,
+            jobs_wait: self.jobs_wait,
             idle_grace: IDLE_GRACE,
             boot_deadline: BOOT_DEADLINE,
             may_end: true,
@@ -192,7 +200,7 @@ impl World {
                     self.leave(&id);
                 }
             }
-            Op::Want(target) => self.target = target,
+            Op::Want { target, jobs_wait } => (self.target, self.jobs_wait) = (target, jobs_wait),
             Op::Restart => self.restart(),
         }
         self.reconcile();
@@ -337,11 +345,12 @@ impl World {
             Asked::GitHub(member, call) => {
                 let carried_out = match how {
                     How::Well | How::AnswerLost => Some(self.github(&call)),
-                    How::Lost | How::Refused => None,
+                    How::Lost | How::Refused | How::FalselyGone => None,
                 };
                 let result = match (how, carried_out) {
                     (How::Well, Some(result)) => result,
                     (How::Refused, _) => Err(failed(CallErrorKind::Denied)),
+                    (How::FalselyGone, _) => Err(failed(CallErrorKind::RunnerNotFound)),
                     (_, _) => Err(failed(CallErrorKind::OutcomeUnknown)),
                 };
                 if let Ok(Answer::JitConfig { runner, config }) = &result {
@@ -359,7 +368,7 @@ impl World {
                         drop(self.aws(&call));
                         Err(AwsError::Transport { message: "lost".into() })
                     }
-                    How::Lost => Err(AwsError::Transport { message: "lost".into() }),
+                    How::Lost | How::FalselyGone => Err(AwsError::Transport { message: "lost".into() }),
                     How::Refused => Err(AwsError::Denied { message: "no".into() }),
                 };
                 let mut effects = Vec::new();
@@ -370,53 +379,46 @@ impl World {
     }
 
     fn github(&mut self, call: &Call) -> Result<Answer, CallError> {
-        match call {
-            Call::RunnerByName { name } => {
-                let found = self.runners.iter().find(|(_, runner)| runner.instance == *name);
-                Ok(Answer::Runner(found.map(|(id, runner)| Runner {
-                    id: *id,
-                    name: name.clone(),
-                    runner_scale_set_id: SET,
-                    status: if runner.online { RunnerStatus::Online } else { RunnerStatus::Offline },
-                    busy: Some(runner.busy),
-                })))
+        if let Call::RunnerByName { name } = call {
+            return Ok(Answer::Runner(self.runner_named(name)));
+        }
+        if let Call::RemoveRunner { id } = call {
+            return self.remove_runner(*id);
+        }
+        let Call::JitConfig { runner: instance, .. } = call else {
+            panic!("nobody asks {call:?} about an instance");
+        };
+        if self.runners.values().any(|runner| runner.instance == *instance) {
+            return Err(failed(CallErrorKind::RunnerExists));
+        }
+        self.last_runner += 1;
+        self.last_slot += 1;
+        let id = self.last_runner;
+        self.runners.insert(id, Registered { instance: instance.clone(), online: false, busy: false });
+        let runner = Runner { id, name: instance.clone(), runner_scale_set_id: SET, ..Runner::default() };
+        Ok(Answer::JitConfig { runner, config: Slot(RequestId(self.last_slot)) })
+    }
+
+    fn runner_named(&self, name: &str) -> Option<Runner> {
+        let (id, runner) = self.runners.iter().find(|(_, runner)| runner.instance == name)?;
+        Some(Runner {
+            id: *id,
+            name: name.into(),
+            runner_scale_set_id: SET,
+            status: if runner.online { RunnerStatus::Online } else { RunnerStatus::Offline },
+            busy: Some(runner.busy),
+        })
+    }
+
+    fn remove_runner(&mut self, id: u64) -> Result<Answer, CallError> {
+        match self.runners.get(&id) {
+            None => Err(failed(CallErrorKind::RunnerNotFound)),
+            Some(runner) if runner.busy && self.has_gate => Err(failed(CallErrorKind::JobStillRunning)),
+            Some(runner) if runner.busy => Ok(Answer::Done),
+            Some(_) => {
+                self.runners.remove(&id);
+                Ok(Answer::Done)
             }
-            Call::JitConfig { runner: instance, .. } => {
-                if self.runners.values().any(|runner| runner.instance == *instance) {
-                    return Err(failed(CallErrorKind::RunnerExists));
-                }
-                self.last_runner += 1;
-                self.last_slot += 1;
-                let id = self.last_runner;
-                self.runners.insert(id, Registered { instance: instance.clone(), online: false, busy: false });
-                let runner = Runner { id, name: instance.clone(), runner_scale_set_id: SET, ..Runner::default() };
-                Ok(Answer::JitConfig { runner, config: Slot(RequestId(self.last_slot)) })
-            }
-            Call::RemoveRunner { id } => match self.runners.get(id) {
-                None => Err(failed(CallErrorKind::RunnerNotFound)),
-                Some(runner) if runner.busy && self.has_gate => Err(failed(CallErrorKind::JobStillRunning)),
-                Some(runner) if runner.busy => Ok(Answer::Done),
-                Some(_) => {
-                    self.runners.remove(id);
-                    Ok(Answer::Done)
-                }
-            },
-            other @ (Call::RunnerGroup { .. }
-            | Call::ScaleSets
-            | Call::ScaleSetByName { .. }
-            | Call::ScaleSet { .. }
-            | Call::CreateScaleSet { .. }
-            | Call::UpdateScaleSet { .. }
-            | Call::DeleteScaleSet { .. }
-            | Call::CreateSession { .. }
-            | Call::RefreshSession { .. }
-            | Call::DeleteSession { .. }
-            | Call::Poll { .. }
-            | Call::Acknowledge { .. }
-            | Call::Acquire { .. }
-            | Call::AcquirableJobs { .. }
-            | Call::Runner { .. }
-            | Call::Runners) => panic!("nobody asks {other:?} about an instance"),
         }
     }
 
@@ -462,6 +464,7 @@ impl World {
 
     /// All goes well for a while, and jobs end: in the end there are as many idle runners as are wanted.
     fn rest(&mut self) {
+        self.jobs_wait = false;
         for _ in 0..ROUNDS {
             for n in 0..8 {
                 self.launch();
@@ -528,6 +531,40 @@ fn a_job_that_ended_in_words_only_keeps_its_instance() {
 #[should_panic(expected = "a busy instance is ended")]
 fn without_the_gate_it_would_lose_it() {
     ended_in_words_only(false);
+}
+
+#[test]
+fn a_runner_that_is_said_to_be_gone_once_keeps_its_instance() {
+    let mut world = World::new();
+    (world.group.desired, world.desired, world.target) = (1, 1, 1);
+    let well = Op::Answer { n: 0, how: How::Well };
+    let ops = [Op::Launch, Op::Boot(0), Op::Describe, well, well, well, Op::TakeConfig(0), Op::Wait(200_000)];
+    ops.into_iter().for_each(|op| world.apply(op));
+    [Op::StartJob { n: 0, told: true }, Op::FalseEnd(0), Op::Describe].into_iter().for_each(|op| world.apply(op));
+    world.apply(Op::Answer { n: 0, how: How::FalselyGone });
+    assert_eq!(world.machine.judge("i-1"), Judgement::CannotServe, "another one is launched in its place");
+    for _ in 0..20 {
+        [Op::Wait(5_000), Op::Describe, well].into_iter().for_each(|op| world.apply(op));
+    }
+    assert_eq!((world.ended, world.machine.judge("i-1")), (0, Judgement::Serves), "asked again, it is there");
+}
+
+#[test]
+fn instances_that_take_long_to_come_up_are_waited_for_while_jobs_wait() {
+    let mut world = World::new();
+    (world.group.desired, world.desired, world.target, world.jobs_wait) = (1, 1, 1, true);
+    let well = Op::Answer { n: 0, how: How::Well };
+    world.apply(Op::Launch);
+    for _ in 0..60 {
+        [Op::Describe, well, Op::Wait(4_000)].into_iter().for_each(|op| world.apply(op));
+    }
+    world.apply(Op::Boot(0));
+    for _ in 0..10 {
+        [Op::Describe, well, Op::Wait(4_000)].into_iter().for_each(|op| world.apply(op));
+    }
+    assert_eq!((world.ended, world.stored.len()), (0, 1), "its config waits for it: {:?}", world.machine);
+    [Op::TakeConfig(0), Op::StartJob { n: 0, told: true }].into_iter().for_each(|op| world.apply(op));
+    assert_eq!(world.runners.values().filter(|runner| runner.busy).count(), 1);
 }
 
 fn failed(kind: CallErrorKind) -> CallError {
