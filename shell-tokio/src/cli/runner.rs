@@ -47,34 +47,33 @@ pub(super) struct NamedArgs {
 }
 
 pub(super) fn run(command: RunnerCommand) -> Result<(), Failure> {
-    match command {
-        RunnerCommand::List(args) => {
-            let config = args.service.load()?;
-            runtime::block_on(async move {
+    let service = match &command {
+        RunnerCommand::List(args) => &args.service,
+        RunnerCommand::Get(args) | RunnerCommand::Remove(args) => &args.service,
+    };
+    let config = service.load()?;
+    runtime::block_on(async move {
+        match command {
+            RunnerCommand::List(args) => {
                 let Service { mut operator, .. } = args.service.open(&config)?;
                 print(&list(&mut operator).await?, args.json)
-            })
-        }
-        RunnerCommand::Get(args) => {
-            let config = args.service.load()?;
-            runtime::block_on(async move {
-                let service = args.service.open(&config)?;
-                let (_, runner) = find(service, &args).await?;
+            }
+            RunnerCommand::Get(args) => {
+                let (_, runner) = find(args.service.open(&config)?, &args).await?;
                 print(&[runner], args.json)
-            })
-        }
-        RunnerCommand::Remove(args) => {
-            let config = args.service.load()?;
-            runtime::block_on(async move {
-                let service = args.service.open(&config)?;
-                let (mut operator, runner) = find(service, &args).await?;
+            }
+            RunnerCommand::Remove(args) => {
+                let (mut operator, runner) = find(args.service.open(&config)?, &args).await?;
                 let Answer::Done = operator.call(Call::RemoveRunner { id: runner.id }).await? else {
                     return Err(unexpected(CallKind::RemoveRunner));
                 };
+                if !args.json {
+                    writeln!(std::io::stdout().lock(), "removed:")?;
+                }
                 print(&[runner], args.json)
-            })
+            }
         }
-    }
+    })
 }
 
 async fn list(operator: &mut Operator) -> Result<Vec<Runner>, Failure> {
@@ -104,7 +103,11 @@ fn print(runners: &[Runner], json: bool) -> Result<(), Failure> {
             writeln!(out, "{text}")?;
             continue;
         }
-        let busy = if runner.busy == Some(true) { "busy" } else { "idle" };
+        let busy = match runner.busy {
+            Some(true) => "busy",
+            Some(false) => "idle",
+            None => "perhaps busy",
+        };
         let Runner { id, name, runner_scale_set_id, status, .. } = runner;
         writeln!(out, "{name}  id {id}  scale set {runner_scale_set_id}  {}  {busy}", status.as_str())?;
     }
