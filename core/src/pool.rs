@@ -494,7 +494,7 @@ impl Pool {
         self.session.is_open() && !self.gone && moves
     }
 
-    /// Whether capacity is missing that the last describe is too old to be raised on.
+    /// Whether capacity is missing that may not be raised now: a fresh describe may be all that it waits for.
     pub(crate) fn needs_describe(&self, now: Instant) -> bool {
         self.session.is_open() && self.scaler.lacks(&self.wanted(now)) && self.decide(now).is_none()
     }
