@@ -86,6 +86,9 @@ struct Budget {
     a_message: u32,
 }
 
+/// The most jobs that one message offers.
+const OFFERS_A_MESSAGE: u32 = 50;
+
 /// The bound of each kind of call to GitHub.
 ///
 /// A poll that brings nothing lasts a second or is followed by a growing rest, so a minute holds 60 and a few more. What
@@ -94,7 +97,9 @@ struct Budget {
 const fn budget(call: CallKind) -> Budget {
     let (each, a_message) = match call {
         CallKind::Poll => (80, 2),
-        CallKind::Acknowledge | CallKind::Acquire | CallKind::AcquirableJobs => (40, 2),
+        CallKind::Acknowledge | CallKind::AcquirableJobs => (40, 2),
+        // Where there is room for one, each offer of a message is asked for on its own until one is had.
+        CallKind::Acquire => (40, OFFERS_A_MESSAGE),
         CallKind::RefreshSession => (70, 2),
         CallKind::CreateSession | CallKind::DeleteSession => (40, 0),
         CallKind::ScaleSet => (60, 1),
