@@ -57,6 +57,9 @@ pub struct Machine {
     stopping: Option<Stopping>,
     exited: bool,
     memory: BTreeMap<String, String>,
+    /// A memory that could not be written: the shell writes all with the next one, so that one is asked for again.
+    #[serde(default)]
+    unwritten: Option<String>,
     github_limits: SharedLimits,
     connections: BTreeMap<ConnectionId, Connection>,
     connection_ids: BTreeMap<String, ConnectionId>,
@@ -144,6 +147,7 @@ impl Machine {
             stopping: None,
             exited: false,
             memory: BTreeMap::new(),
+            unwritten: None,
             github_limits: SharedLimits::default(),
             connections: BTreeMap::new(),
             connection_ids: BTreeMap::new(),

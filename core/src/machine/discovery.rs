@@ -205,6 +205,7 @@ impl Machine {
         self.discovery.complete = true;
         self.discovery.backoff.reset();
         self.schedule_listing(LIST_EVERY);
+        self.remember_again(effects);
         if first {
             effects.push(Effect::Note(Notice::Aws(AwsFact::Listed { groups: self.discovery.groups })));
             self.resolve_the_refused(effects);

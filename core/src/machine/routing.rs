@@ -182,8 +182,18 @@ impl Machine {
             self.share_wall(id);
             self.pool_step(id, effects, Pool::remembered);
         }
+        self.unwritten = None;
         if !ok {
+            self.unwritten = Some(key.clone());
             effects.push(Effect::Note(Notice::NotRemembered { key }));
+        }
+    }
+
+    /// Asks again for what could not be written.
+    pub(super) fn remember_again(&mut self, effects: &mut Vec<Effect>) {
+        if let Some(key) = self.unwritten.take() {
+            let value = self.memory.get(&key).cloned();
+            effects.push(Effect::Remember { key, value });
         }
     }
 
