@@ -386,7 +386,7 @@ impl Pool {
             None => self.scale_set.re_read_soon(now + RE_READ_SOON),
         }
         if message.jobs.iter().any(|job| job.kind == JobMessageKind::Completed) {
-            self.scaler.job_ended();
+            self.scaler.instance_leaves();
             self.leaving_until = Some(now + LEAVING);
         }
         effects.push(PoolEffect::Absorbed);

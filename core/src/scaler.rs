@@ -75,6 +75,8 @@ pub struct Scaler {
     wrote_at: Option<Instant>,
     /// What desired was before the write in flight.
     writing: Option<u32>,
+    /// An instance left, or is about to, while a write was in flight: what we wrote may be old once it is taken.
+    left_while_writing: bool,
     doubtful_since: Option<Instant>,
     surplus_since: Option<Instant>,
     pending_since: BTreeMap<String, Instant>,
@@ -102,6 +104,7 @@ impl Default for Scaler {
             trusted_until: None,
             wrote_at: None,
             writing: None,
+            left_while_writing: false,
             doubtful_since: None,
             surplus_since: None,
             pending_since: BTreeMap::new(),
@@ -178,10 +181,13 @@ impl Scaler {
         self.count(now, group, boot_deadline);
         let first = self.described_at.is_none();
         self.described_at = Some(asked_at);
+        if member_left {
+            self.instance_leaves();
+        }
         if self.wrote_at.is_some_and(|at| asked_at < at) {
             return None;
         }
-        let trusted = defences.trust_own_writes && !member_left && self.trusted_until.is_some_and(|until| now < until);
+        let trusted = defences.trust_own_writes && self.trusted_until.is_some_and(|until| now < until);
         if let Some(before) = &mut self.writing {
             if !trusted {
                 *before = group.desired;
@@ -271,16 +277,18 @@ impl Scaler {
             || self.desired != self.out(wanted)
     }
 
-    /// A job ended, so an instance leaves by itself and takes desired with it, perhaps before a describe shows either:
-    /// the next describe is believed.
-    pub const fn job_ended(&mut self) {
+    /// An instance leaves by itself, as its job ended, and takes desired with it, perhaps before a describe shows
+    /// either: the next describe is believed.
+    pub const fn instance_leaves(&mut self) {
         self.trusted_until = None;
+        self.left_while_writing = self.writing.is_some();
     }
 
     /// A decision goes out to AWS.
     pub fn writes(&mut self, decision: Decision) {
         assert!(self.writing.is_none(), "one write at a time");
         self.writing = Some(self.desired);
+        self.left_while_writing = false;
         self.desired = decision.to;
     }
 
@@ -288,7 +296,7 @@ impl Scaler {
     pub fn wrote(&mut self, now: Instant) {
         assert!(self.writing.take().is_some(), "a write ends once");
         self.wrote_at = Some(now);
-        self.trusted_until = Some(now + TRUST_OWN_WRITE);
+        self.trusted_until = (!self.left_while_writing).then(|| now + TRUST_OWN_WRITE);
         self.surplus_since = None;
         self.backoff.reset();
     }

@@ -137,6 +137,7 @@ struct Life {
     pending_since: BTreeMap<u32, Instant>,
     /// Desired before and after the write in flight.
     writing: Option<(u32, u32)>,
+    left_while_writing: bool,
     wrote_at: Option<Instant>,
     trusted_until: Option<Instant>,
     doubtful_since: Option<Instant>,
@@ -164,6 +165,7 @@ impl Life {
             seen_at: Instant::default(),
             pending_since: BTreeMap::new(),
             writing: None,
+            left_while_writing: false,
             wrote_at: None,
             trusted_until: None,
             doubtful_since: None,
@@ -211,8 +213,8 @@ impl Life {
             Op::Write => self.write(),
             Op::Answer(error) => self.answer(error.as_ref()),
             Op::JobEnded => {
-                self.scaler.job_ended();
-                self.trusted_until = None;
+                self.scaler.instance_leaves();
+                self.instance_leaves();
             }
         }
     }
@@ -233,7 +235,10 @@ impl Life {
         }
         let first = self.described_at.is_none();
         (self.described_at, self.seen_at) = (Some(asked_at), self.now);
-        let trusted = !member_left && self.trusted_until.is_some_and(|until| self.now < until);
+        if member_left {
+            self.instance_leaves();
+        }
+        let trusted = self.trusted_until.is_some_and(|until| self.now < until);
         let wrote_later = self.wrote_at.is_some_and(|at| asked_at < at);
         if let Some((before, _)) = self.writing.as_mut().filter(|_| !wrote_later && !trusted) {
             *before = shape.desired;
@@ -242,7 +247,7 @@ impl Life {
         if !ours_is_newer && self.doubtful_since.is_some_and(|since| asked_at >= since) {
             (self.doubtful_since, self.trusted_until) = (None, None);
         }
-        let trusted = !member_left && self.trusted_until.is_some_and(|until| self.now < until);
+        let trusted = self.trusted_until.is_some_and(|until| self.now < until);
         let believed = !ours_is_newer && (shape.desired == before || !trusted);
         if believed {
             self.trusted_until = None;
@@ -254,9 +259,16 @@ impl Life {
         self.shape = Some(shape);
     }
 
+    /// What is known of desired is old, and so will a write in flight be.
+    fn instance_leaves(&mut self) {
+        self.trusted_until = None;
+        self.left_while_writing = self.writing.is_some();
+    }
+
     fn write(&mut self) {
         let Some(decision) = self.scaler.decide(self.now, &self.wanted) else { return };
         self.writing = Some((self.scaler.desired(), decision.to));
+        self.left_while_writing = false;
         self.scaler.writes(decision);
         assert_eq!(self.scaler.desired(), decision.to);
         assert_eq!(self.scaler.decide(self.now, &self.wanted), None, "one write at a time");
@@ -267,7 +279,8 @@ impl Life {
         match error {
             None => {
                 self.scaler.wrote(self.now);
-                (self.wrote_at, self.trusted_until) = (Some(self.now), Some(self.now + TRUST));
+                (self.wrote_at, self.trusted_until) =
+                    (Some(self.now), (!self.left_while_writing).then(|| self.now + TRUST));
                 self.surplus_since = None;
                 assert_eq!(self.scaler.desired(), after);
             }
