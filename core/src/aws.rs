@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::github::request::Slot;
+
 /// The most groups one page of `DescribeAutoScalingGroups` holds, and the most names it may be asked for.
 pub const GROUPS_A_PAGE: usize = 100;
 
@@ -24,6 +26,59 @@ pub enum AwsCall {
         group: String,
         /// The new desired capacity.
         desired: u32,
+    },
+    /// About instances of a group.
+    Instances {
+        /// The group's name.
+        group: String,
+        /// What is asked for.
+        call: InstanceCall,
+    },
+}
+
+impl AwsCall {
+    /// The name of the API's action.
+    #[must_use]
+    pub const fn action(&self) -> &'static str {
+        match self {
+            Self::DescribeGroups { .. } => "DescribeAutoScalingGroups",
+            Self::SetDesiredCapacity { .. } => "SetDesiredCapacity",
+            Self::Instances { call, .. } => match call {
+                InstanceCall::Protect { .. } => "SetInstanceProtection",
+                InstanceCall::Terminate { .. } => "TerminateInstanceInAutoScalingGroup",
+                InstanceCall::PutConfig { .. } => "PutParameter",
+                InstanceCall::DeleteConfig { .. } => "DeleteParameter",
+            },
+        }
+    }
+}
+
+/// A call about instances of one group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstanceCall {
+    /// `SetInstanceProtection` with `ProtectedFromScaleIn=true`, at most 50 instances.
+    Protect {
+        /// The instances.
+        instances: Vec<String>,
+    },
+    /// `TerminateInstanceInAutoScalingGroup`.
+    Terminate {
+        /// The instance.
+        instance: String,
+        /// `ShouldDecrementDesiredCapacity`.
+        decrement: bool,
+    },
+    /// Stores a runner's config where its instance finds it.
+    PutConfig {
+        /// The instance.
+        instance: String,
+        /// Where the shell keeps the config.
+        config: Slot,
+    },
+    /// Deletes a stored config; that there is none is as good.
+    DeleteConfig {
+        /// The instance.
+        instance: String,
     },
 }
 

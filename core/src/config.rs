@@ -186,6 +186,9 @@ pub enum Runners {
     /// The image does; poolkeeper sets capacity only.
     #[default]
     External,
+    /// poolkeeper does: every instance gets the config of a runner that runs one job, and is ended once that is proven
+    /// to have none.
+    Managed,
 }
 
 /// What is wrong with a config, and how to mend it.

@@ -21,6 +21,7 @@ use crate::github::request::{Auth, CallKind, DIGITS, Header, HeaderName, Request
 use crate::github::scope::{Scope, ScopeError, ServerUrl};
 use crate::limiter::LimitsId;
 use crate::notice::{ConnectionFact, PoolId};
+use crate::runners::MemberId;
 use crate::time::{Duration, Instant};
 
 mod token_chain;
@@ -42,6 +43,10 @@ pub enum Caller {
     Session(PoolId),
     /// A pool, about its scale set.
     Pool(PoolId),
+    /// A pool, about the runner of one of its instances.
+    Runner(PoolId, MemberId),
+    /// All pools of a scope that wait for the list of its runners.
+    Census,
     /// A person, by a command.
     Operator,
 }
@@ -251,8 +256,11 @@ impl Connection {
     /// The pool that a request in flight serves, unless it serves several.
     pub(crate) fn pool_of_call(&self, id: RequestId) -> Option<PoolId> {
         match &self.in_flight.get(&id)?.purpose {
-            Purpose::Call(Waiting { caller: Caller::Session(pool) | Caller::Pool(pool), .. }) => Some(*pool),
-            Purpose::Call(Waiting { caller: Caller::Operator, .. }) | Purpose::Chain(_) => None,
+            Purpose::Call(Waiting {
+                caller: Caller::Session(pool) | Caller::Pool(pool) | Caller::Runner(pool, _),
+                ..
+            }) => Some(*pool),
+            Purpose::Call(Waiting { caller: Caller::Census | Caller::Operator, .. }) | Purpose::Chain(_) => None,
         }
     }
 

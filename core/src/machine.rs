@@ -23,6 +23,7 @@ use crate::timers::Timers;
 use crate::view::{PoolView, SessionView, Summary};
 
 mod capacity;
+mod census;
 mod claims;
 mod discovery;
 mod grounds;
@@ -31,6 +32,7 @@ mod routing;
 mod touched;
 
 use capacity::AwsCalls;
+use census::Census;
 use discovery::Discovery;
 use pools::Pools;
 use touched::Touched;
@@ -67,6 +69,8 @@ pub struct Machine {
     hungry: BTreeSet<ConnectionId>,
     fed: ConnectionId,
     routes: BTreeMap<RequestId, ConnectionId>,
+    #[serde(default)]
+    census: Census,
     aws: AwsCalls,
     discovery: Discovery,
     pools: Pools,
@@ -155,6 +159,7 @@ impl Machine {
             hungry: BTreeSet::new(),
             fed: ConnectionId(0),
             routes: BTreeMap::new(),
+            census: Census::default(),
             aws: AwsCalls::new(),
             discovery: Discovery::default(),
             pools: Pools::default(),

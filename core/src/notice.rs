@@ -155,6 +155,8 @@ pub enum PoolFact {
         /// How long until the next attempt.
         retry_in: Duration,
     },
+    /// Something about an instance that we give its runner.
+    Runner(RunnerFact),
 }
 
 /// A fact about a managed instance.
@@ -174,6 +176,11 @@ pub enum RunnerFact {
         instance: String,
         /// The scale set that the runner belongs to.
         scale_set: u64,
+    },
+    /// It was in service before anybody looked after it, and has no runner of its name: it is left alone.
+    Stranger {
+        /// The instance.
+        instance: String,
     },
     /// Its config was stored where it finds it.
     Served {
@@ -244,6 +251,8 @@ pub enum RunnerFact {
 pub enum Proof {
     /// GitHub removed its runner, which it does only while that has no job.
     Removed,
+    /// Its job ended, and GitHub knew its runner no more, twice: one that runs a single job is removed with it.
+    Ended,
     /// GitHub knew no such runner twice, a minute apart and long after its config was stored.
     GoneTwice,
 }

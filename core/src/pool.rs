@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::aws::{AwsError, Group, Instance, LifecycleState};
+use crate::aws::{AwsError, Group, Instance, InstanceCall, LifecycleState};
 use crate::config::Config;
 use crate::connection::Caller;
 use crate::context::Turn;
@@ -16,13 +16,15 @@ use crate::github::message::{JobMessageKind, Message, Statistics};
 use crate::machine::ConnectionId;
 use crate::notice::{Decision, PoolFact, PoolId, Verdict};
 use crate::rng::Rng;
+use crate::runners::{Runners, Target};
 use crate::scale_set::ScaleSetKeeper;
-use crate::scaler::{Changed, Scaler, Wanted};
+use crate::scaler::{Changed, Scaler, Shown, Wanted};
 use crate::session::{Session, SessionEffect, SessionEvent};
 use crate::spec::{Fault, PoolSpec, SetKey, resolve, scale_out_only};
 use crate::time::{Duration, Instant};
 
 mod grounds;
+mod managed;
 mod view;
 
 /// How long the last target is held when statistics all zero come beside assigned jobs.
@@ -37,6 +39,10 @@ const RE_READ_SOON: Duration = Duration::from_secs(2);
 pub(crate) enum PoolEffect {
     /// Make this call on the pool's connection.
     Call(Caller, Call),
+    /// Tell it which runners there are.
+    Census,
+    /// Make this call to AWS about its instances.
+    Aws(Target, InstanceCall),
     /// Give up the session's poll, or its creation if that was not sent.
     Cancel,
     /// Keep the id of the open session, or forget it.
@@ -80,6 +86,9 @@ pub(crate) struct Pool {
     session: Session,
     scale_set: ScaleSetKeeper,
     scaler: Scaler,
+    /// Its instances, where we give them their runners.
+    #[serde(default)]
+    runners: Runners,
     statistics: Option<Statistics>,
     held: Option<Held>,
     /// Until when an instance may leave by itself, as a job ended.
@@ -132,6 +141,7 @@ impl Pool {
             session: Session::new(owner),
             scale_set: ScaleSetKeeper::new(),
             scaler: Scaler::default(),
+            runners: Runners::default(),
             statistics: None,
             held: None,
             leaving_until: None,
@@ -150,7 +160,8 @@ impl Pool {
     /// Whether a describe that shows nothing new means nothing.
     pub(crate) fn is_settled(&self, now: Instant) -> bool {
         let lacks = self.session.is_open() && self.scaler.lacks(&self.wanted(now));
-        self.scaler.described_at().is_some() && !self.scaler.waits_for_describe() && !lacks
+        let waits = self.scaler.waits_for_describe() || self.runners.is_busy();
+        self.scaler.described_at().is_some() && !waits && !lacks
     }
 
     pub(crate) const fn desired(&self) -> u32 {
@@ -164,7 +175,8 @@ impl Pool {
 
     /// Whether nothing of it is left open.
     pub(crate) fn is_closed(&self) -> bool {
-        self.session.is_closed() && (self.stopping || !self.gone || !self.deletes_set() || self.scale_set.is_deleted())
+        let tidied = !self.gone || (self.runners.is_empty() && (!self.deletes_set() || self.scale_set.is_deleted()));
+        self.session.is_closed() && (self.stopping || tidied)
     }
 
     /// Its group is gone, and another one has taken its place.
@@ -192,7 +204,15 @@ impl Pool {
         let same_wishes = (shown.is_none() || same_wishes(&self.group, group)) && self.scaler.described_at().is_some();
         let left = if shown.is_some() { members_left(&self.group, group) } else { 0 };
         let boot_deadline = self.spec.as_ref().map_or(config.pool.boot_deadline, |spec| spec.boot_deadline);
-        let changed = self.scaler.described(now, asked_at, group, left > 0, config.defences, boot_deadline);
+        if self.spec.as_ref().is_some_and(|spec| spec.is_managed) {
+            let mut told = Vec::new();
+            self.runners.described(now, group, &mut told);
+            effects.extend(told.into_iter().filter_map(managed::fact));
+        }
+        self.scaler.count(now, group, boot_deadline, |instance| self.runners.judge(instance));
+        let unseen_decrements = self.runners.unseen_decrements();
+        let described = Shown { group, asked_at, member_left: left > 0, unseen_decrements };
+        let changed = self.scaler.described(now, &described, config.defences);
         // An instance that leaves by itself takes desired with it: that is how every job of an external runner ends.
         let explained = |Changed { from, to }: &Changed| (1..=left).contains(&from.saturating_sub(*to));
         if let Some(Changed { from, to }) = changed.filter(|changed| self.spec.is_some() && !explained(changed)) {
@@ -214,18 +234,23 @@ impl Pool {
     /// Whether it may become another pool now.
     pub(crate) fn may_rebind(&self) -> bool {
         self.spec.is_none()
-            || (self.group.instances.is_empty() && self.session.is_closed() && !self.scale_set.is_calling())
+            || (self.group.instances.is_empty()
+                && self.runners.is_empty()
+                && self.session.is_closed()
+                && !self.scale_set.is_calling())
     }
 
-    /// The pool is to be this.
-    pub(crate) fn adopt(&mut self, spec: PoolSpec, effects: &mut Vec<PoolEffect>) {
+    /// The pool is to be this; `was_ours` says whether it was this already when the daemon last lived.
+    pub(crate) fn adopt(&mut self, spec: PoolSpec, was_ours: bool, effects: &mut Vec<PoolEffect>) {
         if self.key() != Some(&spec.key) {
             self.scale_set = ScaleSetKeeper::new();
             self.statistics = None;
             self.held = None;
+            self.abandon_runners(effects);
         } else if self.spec.as_ref().is_some_and(|before| before.labels != spec.labels) {
             self.scale_set.wishes_changed();
         }
+        self.runners.trust(was_ours);
         self.retag = None;
         self.spec = Some(spec);
         let verdict = match scale_out_only(&self.group) {
@@ -281,6 +306,8 @@ impl Pool {
             Caller::Session(_) => {
                 self.session_event(cx, SessionEvent::Called(result), config, effects);
             }
+            Caller::Runner(_, member) => self.called_runner(cx, member, result, effects),
+            Caller::Census => self.counted(cx, &result),
             Caller::Pool(_) | Caller::Operator => {
                 let Some(spec) = &self.spec else { return };
                 let learned = self.scale_set.answered(cx, spec, result);
@@ -312,7 +339,7 @@ impl Pool {
         config: &Config,
         effects: &mut Vec<PoolEffect>,
     ) {
-        self.session.set_capacity(self.capacity());
+        self.session.set_capacity(self.capacity(cx.now));
         self.session.set_defences(config.defences);
         let mut out = Vec::new();
         self.session.handle(cx, event, &mut out);
@@ -334,6 +361,7 @@ impl Pool {
             SessionEffect::Drop(slot) => return effects.push(PoolEffect::Drop(slot)),
             SessionEffect::Opened { session, statistics } => {
                 self.scale_set.seen();
+                self.runners.took_over(now);
                 self.error = None;
                 match statistics {
                     Some(_) if config.defences.act_on_first_statistics => self.statistics = statistics,
@@ -389,6 +417,9 @@ impl Pool {
             self.scaler.instance_leaves();
             self.leaving_until = Some(now + LEAVING);
         }
+        if self.is_managed() {
+            message.jobs.iter().for_each(|job| self.runners.heard(now, job));
+        }
         effects.push(PoolEffect::Absorbed);
         let Message { id, jobs, unknown, .. } = message;
         effects.push(PoolEffect::Note(PoolFact::Message { message: id, jobs, unknown }));
@@ -434,6 +465,7 @@ impl Pool {
             }
             effects.extend(call.map(|call| PoolEffect::Call(Caller::Pool(self.id), call)));
         }
+        self.reconcile_runners(cx.now, effects);
         let wanted = self.wanted(cx.now);
         self.scaler.watch_surplus(cx.now, &wanted);
     }
@@ -490,7 +522,8 @@ impl Pool {
     /// Whether the group is to be described often: it changes, or jobs wait for what has to change.
     pub(crate) fn in_motion(&self, now: Instant) -> bool {
         let jobs_wait = self.statistics.is_some_and(|statistics| statistics.running < self.assigned(now));
-        let moves = jobs_wait || self.leaving_until.is_some() || self.scaler.in_motion(&self.wanted(now));
+        let restless = jobs_wait || self.leaving_until.is_some() || self.runners.is_busy();
+        let moves = restless || self.scaler.in_motion(&self.wanted(now));
         self.session.is_open() && !self.gone && moves
     }
 
@@ -504,7 +537,7 @@ impl Pool {
         let keeper = if self.spec.is_some() && !self.stopping { self.scale_set.poll_timeout() } else { None };
         let scaler = if self.session.is_open() { self.scaler.poll_timeout(now, &self.wanted(now)) } else { None };
         let held = self.held.map(|held| held.until);
-        [self.session.poll_timeout(), keeper, scaler, held, self.leaving_until]
+        [self.session.poll_timeout(), keeper, scaler, held, self.leaving_until, self.runners_due(now)]
             .into_iter()
             .flatten()
             .filter(|at| *at > now)
@@ -526,7 +559,9 @@ impl Pool {
     fn wanted(&self, now: Instant) -> Wanted {
         let Some(spec) = &self.spec else { return Wanted::default() };
         let draining = matches!(self.verdict, Verdict::Draining { .. });
-        let may_raise = !self.is_paused() && matches!(self.verdict, Verdict::Driven | Verdict::ScaleOutOnly { .. });
+        let held = self.runners.holds_launches(now);
+        let may_raise =
+            !self.is_paused() && !held && matches!(self.verdict, Verdict::Driven | Verdict::ScaleOutOnly { .. });
         Wanted {
             assigned: self.assigned(now),
             idle: if draining { 0 } else { spec.idle },
@@ -537,6 +572,7 @@ impl Pool {
             boot_deadline: spec.boot_deadline,
             may_raise,
             may_lower: self.may_lower && !spec.paused,
+            is_managed: spec.is_managed,
         }
     }
 
@@ -549,13 +585,15 @@ impl Pool {
     }
 
     /// How many runners there can be: what GitHub is told.
-    fn capacity(&self) -> u32 {
+    fn capacity(&self, now: Instant) -> u32 {
         if self.is_paused() {
             return 0;
         }
         let Some(spec) = &self.spec else { return 0 };
         let wanted = Wanted { size_max: spec.size_max.min(self.room), ..Wanted::default() };
-        self.scaler.bounds(&wanted).1
+        let most = self.scaler.bounds(&wanted).1;
+        // While nothing comes up, jobs beyond what is there would wait in vain.
+        if self.runners.holds_launches(now) { most.min(self.scaler.counts().ready) } else { most }
     }
 
     /// Checks what must always hold.

@@ -9,13 +9,18 @@
 //! | PROTECT | is in service, unprotected, without a config | protects it from scale-in |
 //! | ISSUE | is in service, healthy, protected, without a runner | has a config made, and stored where it finds it |
 //! | CHECK | has had its config for the boot deadline, or was not heard of for long | asks whether its runner is there |
-//! | PROVE | is a candidate | removes its runner: done is proof, twice gone is proof, at work is none, all else neither |
+//! | PROVE | is a candidate | removes its runner: done is proof, gone twice is proof, at work is none, all else neither |
 //! | REAP | is proven free | terminates it, and desired capacity goes with it where it is not needed |
+//!
+//! Gone twice: once by id, and by name a minute later, or 5 s when its job ended, as GitHub removes the runner with it.
+//!
+//! An instance that was in service before the pool was ours, without a runner of its name, may have one that nobody knows
+//! of: it gets none, is replaced, and is left to end by itself.
 //!
 //! Candidates: its job ended · it is one too many for the grace · it did not come online in time · jobs wait although
 //! there are enough like it.
 //!
-//! Runners of instances that went while nobody looked are not found by these rules: that takes a list of all runners.
+//! Runners of instances that went while nobody looked are found in the list of all runners, which is asked for once in a while.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -23,7 +28,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::aws::{AwsError, Group, LifecycleState};
+use crate::aws::{AwsError, Group, InstanceCall, LifecycleState};
 use crate::context::Turn;
 use crate::github::answer::Answer;
 use crate::github::call::Call;
@@ -33,10 +38,12 @@ use crate::github::request::Slot;
 use crate::notice::RunnerFact;
 use crate::time::{Duration, Instant};
 
+mod census;
 mod launches;
 mod member;
 mod rules;
 
+use census::Census;
 use launches::Launches;
 use member::Member;
 
@@ -57,35 +64,6 @@ pub enum Target {
     Unprotected,
 }
 
-/// A call to AWS about instances.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum InstanceCall {
-    /// `SetInstanceProtection` with `ProtectedFromScaleIn=true`, at most 50 instances.
-    Protect {
-        /// The instances.
-        instances: Vec<String>,
-    },
-    /// `TerminateInstanceInAutoScalingGroup`.
-    Terminate {
-        /// The instance.
-        instance: String,
-        /// `ShouldDecrementDesiredCapacity`.
-        decrement: bool,
-    },
-    /// Stores a runner's config where its instance finds it.
-    PutConfig {
-        /// The instance.
-        instance: String,
-        /// Where the shell keeps the config.
-        config: Slot,
-    },
-    /// Deletes a stored config; that there is none is as good.
-    DeleteConfig {
-        /// The instance.
-        instance: String,
-    },
-}
-
 /// What is wanted of the instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wishes {
@@ -93,9 +71,11 @@ pub struct Wishes {
     pub scale_set: u64,
     /// How many should be able to serve.
     pub target: u32,
+    /// How many are: those that still come up serve nobody yet.
+    pub serving: u32,
     /// Desired capacity as we know it.
     pub desired: u32,
-    /// What desired capacity should be: the target, and a place for each that cannot serve.
+    /// The target, and a place for each that cannot serve and stays, whatever the group may hold.
     pub goal: u32,
     /// Whether jobs wait for a runner.
     pub jobs_wait: bool,
@@ -103,6 +83,8 @@ pub struct Wishes {
     pub idle_grace: Duration,
     /// How long an instance may take from its config to its first sign of life.
     pub boot_deadline: Duration,
+    /// Whether anything may be done to those that are there: the pool listens, and was described just now.
+    pub may_act: bool,
     /// Whether any may be ended: no write of capacity is on its way, or in doubt.
     pub may_end: bool,
 }
@@ -127,18 +109,29 @@ pub enum RunnersEffect {
     Aws(Target, InstanceCall),
     /// A secret is no longer needed.
     Drop(Slot),
-    /// Desired capacity goes down by one with a call that was just asked for.
-    Shrinks,
-    /// It does not after all: AWS refused.
+    /// Desired capacity did not go down with an instance after all: AWS refused.
     ShrinkRefused,
-    /// Whether it does is not known.
+    /// Whether it did is not known.
     ShrinkInDoubt,
     /// A fact.
     Note(RunnerFact),
 }
 
+/// Whether instances were looked after before, and by whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Begun {
+    /// Nothing was described yet; those that are in service then may have runners that nobody knows of…
+    #[default]
+    Nowhere,
+    /// …or were looked after by an earlier process.
+    Here,
+    /// They were described.
+    Yes,
+}
+
 /// The managed instances of one pool. In: [`Self::described`], [`Self::heard`], [`Self::called`], [`Self::wrote`]; out:
-/// [`Self::reconcile`]; getters: [`Self::judge`], [`Self::poll_timeout`], [`Self::is_busy`], [`Self::holds_launches`].
+/// [`Self::reconcile`], [`Self::ends`]; getters: [`Self::judge`], [`Self::poll_timeout`], [`Self::is_busy`], [`Self::holds_launches`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Runners {
     next: u32,
@@ -150,6 +143,8 @@ pub struct Runners {
     surplus_since: Option<Instant>,
     waiting_since: Option<Instant>,
     launches: Launches,
+    census: Census,
+    begun: Begun,
 }
 
 impl Runners {
@@ -171,6 +166,20 @@ impl Runners {
         self.surplus_since.is_some() || self.members.values().any(Member::is_busy)
     }
 
+    /// How many of those that are ended, and take desired capacity along, the newest describe still shows as alive: so
+    /// much is desired capacity below what it says.
+    #[must_use]
+    pub fn unseen_decrements(&self) -> u32 {
+        let unseen = self.members.values().filter(|member| member.hides_decrement()).count();
+        u32::try_from(unseen).unwrap_or(u32::MAX)
+    }
+
+    /// Whether nothing is left of any instance.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// When [`Self::reconcile`] may have something new to do by the passage of time alone.
     #[must_use]
     pub fn poll_timeout(&self, now: Instant, wishes: &Wishes) -> Option<Instant> {
@@ -178,7 +187,15 @@ impl Runners {
         let surplus = self.surplus_since.map(|since| since + wishes.idle_grace);
         let waiting = self.waiting_since.map(|since| since + rules::JOBS_WAIT);
         let held = self.launches.held_until();
-        members.chain([surplus, waiting, held].into_iter().flatten()).filter(|at| *at > now).min()
+        members.chain([surplus, waiting, held, self.census.due()].into_iter().flatten()).filter(|at| *at > now).min()
+    }
+
+    /// Before the first describe: whether those in service were looked after by an earlier process, so that one without
+    /// a runner of its name has none.
+    pub const fn trust(&mut self, was_ours: bool) {
+        if !matches!(self.begun, Begun::Yes) {
+            self.begun = if was_ours { Begun::Here } else { Begun::Nowhere };
+        }
     }
 
     /// Takes in a describe of the group.
@@ -190,23 +207,38 @@ impl Runners {
             if matches!(instance.state, LifecycleState::Other(_)) {
                 continue;
             }
-            let id = match self.by_instance.get(&instance.id) {
-                Some(id) => *id,
-                None => self.add(now, &instance.id),
+            let (id, is_new) = match self.by_instance.get(&instance.id) {
+                Some(id) => (*id, false),
+                None => (self.add(now, &instance.id), true),
             };
             if let Some(member) = self.members.get_mut(&id) {
+                let served_elsewhere = self.begun == Begun::Nowhere && instance.state != LifecycleState::Pending;
+                member.is_stranger |= is_new && served_elsewhere;
                 member.shown(now, instance);
             }
         }
+        self.begun = Begun::Yes;
+        let mut failed = None;
         for member in self.members.values_mut() {
             if !member.is_shown && member.vanished(now) {
                 self.by_instance.remove(&member.instance);
-                if member.never_served() {
-                    effects.extend(self.launches.failed(now, &member.instance).map(RunnersEffect::Note));
+                if member.never_served(now) {
+                    failed = Some(member.instance.clone());
                 }
                 effects.push(RunnersEffect::Note(RunnerFact::Vanished { instance: member.instance.clone() }));
             }
         }
+        // Many that go together were taken by one hand.
+        if let Some(instance) = failed {
+            effects.extend(self.launches.failed(now, &instance).map(RunnersEffect::Note));
+        }
+    }
+
+    /// Lets go of them all, as others look after them now: the secrets that nobody needs any more.
+    pub fn abandon(&mut self) -> impl Iterator<Item = Slot> + use<> {
+        let next = self.next;
+        let members = core::mem::replace(self, Self { next, ..Self::default() }).members;
+        members.into_values().filter_map(|mut member| member.take_slot())
     }
 
     fn add(&mut self, now: Instant, instance: &str) -> MemberId {
@@ -241,8 +273,18 @@ impl Runners {
         wishes: &Wishes,
         effects: &mut Vec<RunnersEffect>,
     ) {
-        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(member) = self.members.get_mut(&id) else {
+            if let Ok(Answer::JitConfig { config, .. }) = result {
+                effects.push(RunnersEffect::Drop(config));
+            }
+            return;
+        };
+        let told = effects.len();
         member.called(cx, result, wishes, &mut self.launches, effects);
+        let left = |effect: &RunnersEffect| matches!(effect, RunnersEffect::Note(RunnerFact::LeftBehind { .. }));
+        if effects.iter().skip(told).any(left) {
+            self.census.again(cx.now + census::LEFT_BEHIND);
+        }
     }
 
     /// A call to AWS ended.

@@ -13,6 +13,7 @@ use crate::backoff::Backoff;
 use crate::config::Defences;
 use crate::notice::Decision;
 use crate::rng::Rng;
+use crate::runners::Judgement;
 use crate::time::{Duration, Instant};
 
 /// How long our own write is trusted over a describe that says otherwise.
@@ -43,6 +44,9 @@ pub struct Wanted {
     pub may_raise: bool,
     /// Whether capacity may be lowered.
     pub may_lower: bool,
+    /// Whether we give the instances their runners: then only proof ends one.
+    #[serde(default)]
+    pub is_managed: bool,
 }
 
 /// What a describe shows of a group's instances.
@@ -50,6 +54,9 @@ pub struct Wanted {
 pub struct Counts {
     /// In service.
     pub in_service: u32,
+    /// Of those, able to serve.
+    #[serde(default)]
+    pub ready: u32,
     /// Of those, not protected from scale-in.
     pub unprotected: u32,
     /// On their way into service.
@@ -82,6 +89,19 @@ pub struct Scaler {
     pending_since: BTreeMap<String, Instant>,
     retry_at: Instant,
     backoff: Backoff,
+}
+
+/// A describe of a group.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// What it shows.
+    pub group: &'a Group,
+    /// When it was asked for.
+    pub asked_at: Instant,
+    /// Whether an instance that was in service left, or is about to.
+    pub member_left: bool,
+    /// How many instances it shows as alive that we end, and that take desired capacity along.
+    pub unseen_decrements: u32,
 }
 
 /// What a describe changed.
@@ -166,19 +186,12 @@ impl Scaler {
         wanted.assigned.saturating_add(wanted.idle).min(hi).max(lo)
     }
 
-    /// Takes in a describe that was asked for at `asked_at`: what it changed, if anybody but us changed desired.
-    pub fn described(
-        &mut self,
-        now: Instant,
-        asked_at: Instant,
-        group: &Group,
-        member_left: bool,
-        defences: Defences,
-        boot_deadline: Duration,
-    ) -> Option<Changed> {
+    /// Takes in a describe, beside [`Self::count`]: what it changed, if anybody but us changed desired.
+    pub fn described(&mut self, now: Instant, shown: &Shown<'_>, defences: Defences) -> Option<Changed> {
+        let Shown { group, asked_at, member_left, unseen_decrements } = *shown;
+        let desired = group.desired.saturating_sub(unseen_decrements);
         let bounds = (group.min_size, group.max_size);
         (self.group_min, self.group_max) = if defences.keep_to_group_bounds { bounds } else { (0, u32::MAX) };
-        self.count(now, group, boot_deadline);
         let first = self.described_at.is_none();
         self.described_at = Some(asked_at);
         if member_left {
@@ -190,7 +203,7 @@ impl Scaler {
         let trusted = defences.trust_own_writes && self.trusted_until.is_some_and(|until| now < until);
         if let Some(before) = &mut self.writing {
             if !trusted {
-                *before = group.desired;
+                *before = desired;
             }
             return None;
         }
@@ -198,7 +211,7 @@ impl Scaler {
             self.doubtful_since = None;
             self.trusted_until = None;
         }
-        if group.desired == self.desired {
+        if desired == self.desired {
             self.trusted_until = None;
             return None;
         }
@@ -206,8 +219,8 @@ impl Scaler {
             return None;
         }
         self.trusted_until = None;
-        let from = core::mem::replace(&mut self.desired, group.desired);
-        (!first).then_some(Changed { from, to: group.desired })
+        let from = core::mem::replace(&mut self.desired, desired);
+        (!first).then_some(Changed { from, to: desired })
     }
 
     /// What to write now, if anything; a decision to write counts as made only by [`Self::writes`].
@@ -221,13 +234,14 @@ impl Scaler {
         if wanted.may_raise && self.desired < out && (self.is_protected(wanted) || now.since(described_at) < FRESH) {
             return Some(self.decision(wanted, out));
         }
-        if !wanted.may_lower || self.desired <= out {
+        let floor = self.floor(wanted);
+        if !wanted.may_lower || self.desired <= floor {
             return None;
         }
         let since = self.surplus_since?;
         let fresh = now.since(described_at) < FRESH;
         if now.since(since) >= wanted.idle_grace && fresh && self.may_pick_no_victim() {
-            return Some(self.decision(wanted, out));
+            return Some(self.decision(wanted, floor));
         }
         None
     }
@@ -240,7 +254,7 @@ impl Scaler {
 
     /// Starts or ends the grace of a surplus, after anything changed.
     pub fn watch_surplus(&mut self, now: Instant, wanted: &Wanted) {
-        if wanted.may_lower && self.described_at.is_some() && self.desired > self.out(wanted) {
+        if wanted.may_lower && self.described_at.is_some() && self.desired > self.floor(wanted) {
             self.surplus_since.get_or_insert(now);
         } else {
             self.surplus_since = None;
@@ -256,6 +270,39 @@ impl Scaler {
         let lower_at = self.surplus_since.map(|since| since + wanted.idle_grace);
         let out_at = (wanted.may_raise && self.desired < self.out(wanted)).then_some(self.retry_at);
         [lower_at, out_at].into_iter().flatten().map(|at| at.max(self.retry_at)).filter(|at| *at > now).min()
+    }
+
+    /// A call goes out that ends an instance and takes desired capacity down with it.
+    pub const fn shrinks(&mut self) {
+        self.desired = self.desired.saturating_sub(1);
+    }
+
+    /// AWS refused to take desired capacity down.
+    pub const fn shrink_refused(&mut self) {
+        let desired = match &mut self.writing {
+            Some(before) => before,
+            None => &mut self.desired,
+        };
+        *desired = desired.saturating_add(1);
+    }
+
+    /// Whether AWS took desired capacity down is unknown: a newer describe decides.
+    pub const fn shrink_in_doubt(&mut self, now: Instant) {
+        self.instance_leaves();
+        self.wrote_at = Some(now);
+        self.doubtful_since = Some(now);
+    }
+
+    /// Whether desired capacity is known, with no write of it on its way.
+    #[must_use]
+    pub const fn is_certain(&self) -> bool {
+        self.writing.is_none() && self.doubtful_since.is_none()
+    }
+
+    /// Whether the newest describe is young enough to end anything by it.
+    #[must_use]
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        self.described_at.is_some_and(|at| now.since(at) < FRESH)
     }
 
     /// Whether the next describe may change what is done, even if it shows what the last one did.
@@ -330,6 +377,15 @@ impl Scaler {
         wanted.may_lower && self.counts.unprotected == 0
     }
 
+    /// Where LOWER stops: managed instances that are able to serve are not its business.
+    fn floor(&self, wanted: &Wanted) -> u32 {
+        let out = self.out(wanted);
+        if !wanted.is_managed {
+            return out;
+        }
+        out.max(self.counts.ready.saturating_add(self.counts.unusable)).max(self.group_min)
+    }
+
     const fn may_pick_no_victim(&self) -> bool {
         self.counts.pending == 0 && self.counts.unprotected == 0
     }
@@ -350,7 +406,8 @@ impl Scaler {
         }
     }
 
-    fn count(&mut self, now: Instant, group: &Group, boot_deadline: Duration) {
+    /// Counts what the newest describe shows, as each instance is judged by now.
+    pub fn count(&mut self, now: Instant, group: &Group, boot_deadline: Duration, judge: impl Fn(&str) -> Judgement) {
         let mut counts = Counts::default();
         if !self.pending_since.is_empty() {
             let pending =
@@ -358,16 +415,24 @@ impl Scaler {
             self.pending_since.retain(|id, _| pending(id));
         }
         for instance in &group.instances {
+            let judgement = judge(&instance.id);
             match &instance.state {
+                LifecycleState::Pending | LifecycleState::InService if judgement == Judgement::Leaves => {
+                    counts.terminating += 1;
+                }
                 LifecycleState::Pending => {
                     counts.pending += 1;
                     let since = *self.pending_since.entry(instance.id.clone()).or_insert(now);
-                    counts.unusable += u32::from(now.since(since) >= boot_deadline.times(2));
+                    let is_late = now.since(since) >= boot_deadline.times(2);
+                    let comes = !is_late && judgement == Judgement::Serves;
+                    counts.unusable += u32::from(!comes);
                 }
                 LifecycleState::InService => {
+                    let is_ready = instance.healthy && judgement == Judgement::Serves;
                     counts.in_service += 1;
+                    counts.ready += u32::from(is_ready);
                     counts.unprotected += u32::from(!instance.protected);
-                    counts.unusable += u32::from(!instance.healthy);
+                    counts.unusable += u32::from(!is_ready);
                 }
                 LifecycleState::Terminating => counts.terminating += 1,
                 LifecycleState::Other(_) => {}
@@ -405,7 +470,9 @@ mod tests {
         let mut scaler = Scaler::default();
         let start = Instant::from_millis(1000);
         for now in [start, start + grace] {
-            scaler.described(now, now, &group, false, Defences::default(), wanted.boot_deadline);
+            let shown = Shown { group: &group, asked_at: now, member_left: false, unseen_decrements: 0 };
+            scaler.count(now, &group, wanted.boot_deadline, |_| Judgement::Serves);
+            scaler.described(now, &shown, Defences::default());
             scaler.watch_surplus(now, &wanted);
         }
         scaler.decide(start + grace, &wanted)

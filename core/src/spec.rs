@@ -9,7 +9,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::aws::Group;
-use crate::config::{ANY_ORG, Config, OnGroupGone, PoolOverrides};
+use crate::config::{ANY_ORG, Config, OnGroupGone, PoolOverrides, Runners};
 use crate::github::scope::Scope;
 use crate::time::Duration;
 
@@ -47,6 +47,9 @@ pub(crate) struct PoolSpec {
     pub(crate) idle_grace: Duration,
     pub(crate) boot_deadline: Duration,
     pub(crate) paused: bool,
+    /// Whether we give its instances their runners.
+    #[serde(default)]
+    pub(crate) is_managed: bool,
     pub(crate) on_group_gone: OnGroupGone,
     pub(crate) max_runners: Option<u32>,
 }
@@ -112,6 +115,7 @@ pub(crate) fn resolve(group: &Group, config: &Config) -> Result<PoolSpec, Fault>
         idle_grace: config.pool.idle_grace,
         boot_deadline: asked.boot_deadline.unwrap_or(config.pool.boot_deadline),
         paused: asked.paused.unwrap_or(false),
+        is_managed: config.pool.runners == Runners::Managed,
         on_group_gone: config.pool.on_group_gone,
     })
 }

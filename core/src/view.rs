@@ -47,6 +47,12 @@ pub struct PoolView {
     pub desired: u32,
     /// How many instances should be able to serve.
     pub target: u32,
+    /// How many runners GitHub is told there can be.
+    pub capacity: u32,
+    /// Whether its instances get their runners from us.
+    pub managed: bool,
+    /// Whether no instance is launched for a while, as too many in a row never came up.
+    pub launches_held: bool,
     /// Instances in service.
     pub in_service: u32,
     /// Instances pending.

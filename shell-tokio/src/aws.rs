@@ -1,7 +1,9 @@
-//! Carries typed calls to EC2 Auto Scaling.
+//! Carries typed calls to EC2 Auto Scaling, and configs to their instances.
 
 mod fault;
 mod group;
+mod instances;
+mod store;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,8 +23,10 @@ use poolkeeper_core::event::Event;
 use poolkeeper_core::github::request::RequestId;
 use poolkeeper_shell::config::AwsSettings;
 use poolkeeper_shell::telemetry::Telemetry;
+use poolkeeper_shell::vault::Vault;
 
 use crate::inbox::Promise;
+use store::Store;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,6 +35,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Aws {
     client: Client,
+    store: Store,
     telemetry: Arc<Telemetry>,
 }
 
@@ -57,6 +62,8 @@ impl Aws {
     /// When there is no region.
     pub async fn open(
         settings: &AwsSettings,
+        stack: &str,
+        vault: Arc<Vault>,
         credentials: Option<SharedCredentialsProvider>,
         telemetry: Arc<Telemetry>,
     ) -> Result<Self, NoRegion> {
@@ -78,13 +85,17 @@ impl Aws {
             return Err(NoRegion);
         }
         let mut config = aws_sdk_autoscaling::config::Builder::from(&found);
+        let mut ssm = aws_sdk_ssm::config::Builder::from(&found);
         if let Some(url) = &settings.endpoint_url {
-            config = config.endpoint_url(url);
+            (config, ssm) = (config.endpoint_url(url), ssm.endpoint_url(url));
             if url.starts_with("http://") {
                 config = config.http_client(Builder::new().build_http());
+                ssm = ssm.http_client(Builder::new().build_http());
             }
         }
-        Ok(Self { client: Client::from_conf(config.build()), telemetry })
+        let ssm = aws_sdk_ssm::Client::from_conf(ssm.build());
+        let store = Store::new(ssm, vault, &settings.parameter_prefix, stack);
+        Ok(Self { client: Client::from_conf(config.build()), store, telemetry })
     }
 
     /// Starts a call whose answer keeps the promise.
@@ -102,13 +113,11 @@ impl Aws {
     /// When AWS refused, answered nonsense, or nothing came.
     pub async fn call(&self, call: AwsCall) -> Result<AwsReply, AwsError> {
         let started = Instant::now();
-        let (name, result) = match call {
-            AwsCall::DescribeGroups { query, next_token } => {
-                ("DescribeAutoScalingGroups", self.describe(query, next_token).await)
-            }
-            AwsCall::SetDesiredCapacity { group, desired } => {
-                ("SetDesiredCapacity", self.set_desired_capacity(group, desired).await)
-            }
+        let name = call.action();
+        let result = match call {
+            AwsCall::DescribeGroups { query, next_token } => self.describe(query, next_token).await,
+            AwsCall::SetDesiredCapacity { group, desired } => self.set_desired_capacity(group, desired).await,
+            AwsCall::Instances { group, call } => self.about_instances(group, call).await,
         };
         let outcome = result.as_ref().map_or_else(fault::kind, |_| "ok");
         self.telemetry.aws_call(name, outcome, started.elapsed());

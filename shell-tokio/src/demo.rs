@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use poolkeeper_shell::config::{self, DaemonConfig, JournalSettings};
 use poolkeeper_shell::logging;
 use poolkeeper_simulator::github::{GitHubConfig, SetKey};
+use poolkeeper_simulator::runners::RunnersConfig;
 use poolkeeper_simulator::sandbox::scenery::{Scenery, write_daemon_files};
 use poolkeeper_simulator::sandbox::{Sandbox, SandboxConfig};
 use poolkeeper_simulator::workload::WorkloadConfig;
-use poolkeeper_simulator::world::{Totals, World, WorldConfig};
+use poolkeeper_simulator::world::{LeftBehind, Totals, World, WorldConfig};
 
 use crate::cli::{Failure, runtime};
 use crate::clock;
@@ -31,6 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LISTENING_MAX: Duration = Duration::from_secs(30);
 /// What the last jobs may take, beyond the time in which jobs come.
 const LAST_JOBS_MAX: Duration = Duration::from_secs(120);
+/// How long the last instances may take to go.
+const EMPTY_MAX: Duration = Duration::from_secs(60);
 /// How long the daemon may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(20);
 /// Where logging is asked for: the demo's own lines are enough otherwise.
@@ -45,6 +48,9 @@ pub(crate) struct DemoArgs {
     /// How many jobs come.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=JOBS_MAX))]
     jobs: u64,
+    /// Who gives the instances their runners: poolkeeper, or the image.
+    #[arg(long, value_enum, default_value = "managed")]
+    runners: RunnersArg,
     /// The seed of jobs, boot times and jitter.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -57,6 +63,15 @@ pub(crate) struct DemoArgs {
     /// Stay up afterwards, until Ctrl-C.
     #[arg(long)]
     keep: bool,
+}
+
+/// Who gives the instances their runners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RunnersArg {
+    /// poolkeeper does.
+    Managed,
+    /// The image does.
+    External,
 }
 
 /// Runs the demo to its end.
@@ -98,7 +113,8 @@ impl Stage {
         let scenery = Scenery::new(pools);
         let github = GitHubConfig::default();
         let pat = github.pat.clone().unwrap_or_default();
-        let world = WorldConfig { github, groups: scenery.groups, ..WorldConfig::default() };
+        let runners = RunnersConfig { managed: args.runners == RunnersArg::Managed, ..RunnersConfig::default() };
+        let world = WorldConfig { github, groups: scenery.groups, runners, ..WorldConfig::default() };
         let sandbox = Sandbox::start(SandboxConfig::default(), World::new(world, args.seed))
             .map_err(|error| Failure::Failed(error.to_string()))?;
         let dir = std::env::temp_dir().join(format!("poolkeeper-demo-{}-{}", std::process::id(), clock::unix_ms()));
@@ -134,6 +150,17 @@ impl Stage {
         Err(Failure::Failed(format!(
             "the daemon did not listen to every pool in {waited} s; run again with {LOG_VARIABLE}=debug"
         )))
+    }
+
+    /// Waits until nothing is left of the jobs, or for as long as that may take.
+    async fn wait_until_empty(&self) {
+        let started = Instant::now();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        while started.elapsed() < EMPTY_MAX
+            && self.sandbox.with(|world, now| world.left_behind(now)) != LeftBehind::default()
+        {
+            look.tick().await;
+        }
     }
 
     fn totals(&self) -> Totals {
@@ -173,7 +200,9 @@ async fn show(args: &DemoArgs, stage: &Stage, handle: &Handle, mut screen: Scree
     let coming = Duration::from_millis(workload.gap.as_millis().saturating_mul(args.jobs));
     stage.sandbox.with(|world, now| world.start_workload(now, workload));
     watch(stage, &mut screen, coming.saturating_mul(2) + LAST_JOBS_MAX).await?;
-    let report = Report::of(args, stage, &before, started.elapsed());
+    let took = started.elapsed();
+    stage.wait_until_empty().await;
+    let report = Report::of(args, stage, &before, took);
     if args.keep {
         screen.say(&format!("{report}"))?;
         screen.say("Staying up until Ctrl-C.")?;

@@ -12,6 +12,7 @@ use poolkeeper::aws::Aws;
 use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GroupQuery, Instance, LifecycleState, Tag};
 use poolkeeper_shell::config::AwsSettings;
 use poolkeeper_shell::telemetry::Telemetry;
+use poolkeeper_shell::vault::Vault;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -139,7 +140,7 @@ async fn nonsense_is_the_peers_fault_and_silence_is_the_worlds() {
 async fn no_credentials_is_denied() {
     let nobody = Some(SharedCredentialsProvider::new(NoCredentials));
     let telemetry = Arc::new(Telemetry::new("test"));
-    let aws = Aws::open(&settings("http://127.0.0.1:1"), nobody, telemetry).await.unwrap();
+    let aws = Aws::open(&settings("http://127.0.0.1:1"), "ci", vault(), nobody, telemetry).await.unwrap();
 
     let error = aws.call(set_desired()).await.unwrap_err();
 
@@ -215,12 +216,15 @@ fn set_desired() -> AwsCall {
 }
 
 fn settings(url: &str) -> AwsSettings {
-    AwsSettings { region: Some("eu-west-1".into()), endpoint_url: Some(url.into()) }
+    AwsSettings { region: Some("eu-west-1".into()), endpoint_url: Some(url.into()), ..AwsSettings::default() }
 }
 
 async fn aws(url: &str) -> Aws {
     let credentials = Credentials::new("id", "secret", None, None, "test");
-    Aws::open(&settings(url), Some(SharedCredentialsProvider::new(credentials)), Arc::new(Telemetry::new("test")))
-        .await
-        .unwrap()
+    let credentials = Some(SharedCredentialsProvider::new(credentials));
+    Aws::open(&settings(url), "ci", vault(), credentials, Arc::new(Telemetry::new("test"))).await.unwrap()
+}
+
+fn vault() -> Arc<Vault> {
+    Arc::new(Vault::default())
 }

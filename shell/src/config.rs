@@ -89,12 +89,20 @@ pub enum KeySource {
 }
 
 /// How AWS is reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsSettings {
     /// The region; the SDK's own search when absent.
     pub region: Option<String>,
     /// Another endpoint than the region's.
     pub endpoint_url: Option<String>,
+    /// What the names of parameters begin with that carry configs to instances.
+    pub parameter_prefix: String,
+}
+
+impl Default for AwsSettings {
+    fn default() -> Self {
+        Self { region: None, endpoint_url: None, parameter_prefix: "/poolkeeper".to_owned() }
+    }
 }
 
 /// The status server.

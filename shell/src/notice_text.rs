@@ -6,6 +6,7 @@ use poolkeeper_core::time::Duration;
 use tracing::Level;
 
 mod pool;
+mod runner;
 #[cfg(test)]
 mod tests;
 

@@ -182,7 +182,8 @@ fn count_pool_fact(metrics: &mut Metrics, group: &str, fact: &PoolFact) {
         | PoolFact::Redelivered { .. }
         | PoolFact::StatisticsDistrusted
         | PoolFact::ScalingFailed { .. }
-        | PoolFact::DesiredChanged { .. } => {}
+        | PoolFact::DesiredChanged { .. }
+        | PoolFact::Runner(_) => {}
     }
 }
 

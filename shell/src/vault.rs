@@ -21,7 +21,8 @@ mod tests;
 /// The most secrets kept at once: far more than pools can open, so reaching it means a leak.
 const MAX_SLOTS: usize = 100_000;
 
-/// All secrets of a daemon; share it in an `Arc`.
+/// All secrets of a daemon; share it in an `Arc`. By default it is empty.
+#[derive(Default)]
 pub struct Vault {
     inner: Mutex<Inner>,
 }
@@ -132,6 +133,14 @@ impl Vault {
     pub fn replace_credentials(&self, other: Self) {
         let other = other.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.lock().credentials = other.credentials;
+    }
+
+    /// The config that a slot holds for an instance.
+    ///
+    /// # Errors
+    /// When the slot is empty.
+    pub fn jit_config(&self, slot: Slot) -> Result<Secret, String> {
+        self.slot(slot)
     }
 
     fn slot(&self, slot: Slot) -> Result<Secret, String> {

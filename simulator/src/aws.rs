@@ -13,7 +13,9 @@ mod throttle;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, Group, GroupQuery, Tag, WarmPool};
+use poolkeeper_core::aws::{
+    AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, Group, GroupQuery, InstanceCall, Tag, WarmPool,
+};
 use poolkeeper_core::rng::Rng;
 use poolkeeper_core::time::{Duration, Instant, Now};
 use serde::Serialize;
@@ -21,7 +23,7 @@ use serde::Serialize;
 use action::{Action, Describe, Filter, Outcome};
 use catalog::Catalog;
 pub use error::ApiError;
-use throttle::Bucket;
+pub(crate) use throttle::Bucket;
 
 /// The most instances one call may protect, or release from protection.
 pub const INSTANCES_A_PROTECTION: usize = 50;
@@ -115,8 +117,11 @@ pub enum Cause {
         /// Whose act made the group look for a victim.
         by: Actor,
     },
-    /// Somebody asked for this very instance, mostly the instance itself.
-    Asked,
+    /// Somebody asked for this very instance.
+    Asked {
+        /// The caller, or the instance itself.
+        by: Actor,
+    },
     /// It was found dead.
     Unhealthy,
     /// It failed while it booted.
@@ -241,6 +246,18 @@ impl Aws {
             AwsCall::SetDesiredCapacity { group, desired } => {
                 Action::SetDesiredCapacity { group: group.clone(), desired: *desired }
             }
+            AwsCall::Instances { group, call } => match call {
+                InstanceCall::Protect { instances } => {
+                    Action::SetProtection { group: group.clone(), ids: instances.clone(), protected: true }
+                }
+                InstanceCall::Terminate { instance, decrement } => {
+                    Action::Terminate { id: instance.clone(), decrement: *decrement }
+                }
+                InstanceCall::PutConfig { .. } | InstanceCall::DeleteConfig { .. } => {
+                    let message = "Auto Scaling keeps no configs".to_owned();
+                    return Err(AwsError::Misbehaved { message });
+                }
+            },
         };
         match self.act(now, action).map_err(AwsError::from)? {
             Outcome::Groups { groups, next_token } => {

@@ -14,6 +14,7 @@ pub mod sample;
 pub mod sandbox;
 pub mod scenario;
 pub mod simulation;
+pub mod store;
 pub mod traffic;
 pub mod workload;
 pub mod world;

@@ -8,9 +8,14 @@ use poolkeeper_core::time::{Duration, Instant};
 
 use crate::github::{JobId, SetKey};
 
+/// How long an agent waits for the daemon to end its instance, before it does that itself.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// How runners behave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunnersConfig {
+    /// Whether each waits for a config that the daemon gives it.
+    pub managed: bool,
     /// From `InService` until the runner is registered and online.
     pub register: Duration,
     /// From the end of a job until the instance terminates itself.
@@ -26,12 +31,20 @@ pub struct RunnersConfig {
 impl Default for RunnersConfig {
     fn default() -> Self {
         Self {
+            managed: false,
             register: Duration::from_millis(200),
             leave: Duration::from_millis(100),
             retry: Duration::from_secs(2),
             broken_percent: 0,
             gives_up: Duration::from_secs(600),
         }
+    }
+}
+
+impl RunnersConfig {
+    /// From the end of a runner until its instance ends itself.
+    pub(crate) fn lingers(&self) -> Duration {
+        if self.managed { self.leave + PATIENCE } else { self.leave }
     }
 }
 
@@ -44,6 +57,8 @@ pub(crate) struct Agent {
     /// The set the runner is registered with.
     pub(crate) set: Option<SetKey>,
     pub(crate) job: Option<JobId>,
+    /// The config that its runner starts with, once it was given one.
+    pub(crate) config: Option<String>,
 }
 
 /// All agents, by instance.

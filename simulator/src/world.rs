@@ -12,10 +12,11 @@ use poolkeeper_core::rng::Rng;
 use poolkeeper_core::time::{Instant, Now};
 use serde::Serialize;
 
-use crate::aws::{self, Aws, AwsConfig, GroupSpec};
+use crate::aws::{self, Aws, AwsConfig, GroupSpec, Rate};
 use crate::github::{Call, GitHub, GitHubConfig, JobId, QueueFull, Route, SetKey, SetState};
 use crate::http::{HttpRequest, HttpResponse, Served, Ticket};
 use crate::runners::{Agents, RunnersConfig};
+use crate::store::{self, ConfigStore};
 use crate::workload::{JobPlan, Workload, WorkloadConfig};
 pub use fault::{Fault, FaultAction, WaitHeader, Weather};
 use fault::{Faults, Verdict};
@@ -37,6 +38,8 @@ pub struct WorldConfig {
     pub groups: Vec<GroupSpec>,
     /// The runners.
     pub runners: RunnersConfig,
+    /// The rate of calls of the store that configs go through; `None`: unlimited.
+    pub store_rate: Option<Rate>,
 }
 
 /// What the world's clocks say.
@@ -61,6 +64,7 @@ impl WorldNow {
 pub struct World {
     github: GitHub,
     aws: Aws,
+    store: ConfigStore,
     runners: RunnersConfig,
     agents: Agents,
     workloads: Vec<Workload>,
@@ -94,6 +98,17 @@ pub struct WorldState {
     pub groups: Vec<GroupState>,
     /// What was counted.
     pub totals: Totals,
+}
+
+/// What is there although nobody needs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LeftBehind {
+    /// Instances beyond their groups' least sizes, while no job is open.
+    pub instances: usize,
+    /// Runners without their instances.
+    pub runners: usize,
+    /// Configs that nobody took.
+    pub configs: usize,
 }
 
 /// One group as it truly is.
@@ -130,6 +145,7 @@ impl World {
         Self {
             github: GitHub::new(config.github, rng.next()),
             aws,
+            store: ConfigStore::new(config.store_rate),
             runners: config.runners,
             agents: Agents::default(),
             workloads: Vec::new(),
@@ -171,9 +187,10 @@ impl World {
     /// One request to AWS.
     pub fn aws(&mut self, at: WorldNow, request: HttpRequest) -> Served {
         self.settle(at);
-        let action = aws::query::action_name(&request).unwrap_or_else(|| "unknown".to_owned());
+        let of_store = store::wire::action_name(&request).map(str::to_owned);
+        let action = of_store.or_else(|| aws::query::action_name(&request)).unwrap_or_else(|| "unknown".to_owned());
         self.ledger.count_call("aws", &action);
-        if !action.starts_with("Describe") && action != "SetDesiredCapacity" {
+        if !action.starts_with("Describe") && !action.ends_with("Parameter") && action != "SetDesiredCapacity" {
             self.servants_known = false;
         }
         match self.verdict(&action, "aws") {
@@ -182,7 +199,7 @@ impl World {
             Verdict::Close => Served::Close,
             Verdict::Linger(span) => Served::Held(self.linger(span, Lingering::Aws(request))),
             Verdict::Carry(fault) => {
-                let reply = aws::query::serve(&mut self.aws, at.now, &request);
+                let reply = self.serve_aws(at, &request);
                 self.settle(at);
                 self.bend(Served::Reply(reply), fault)
             }
@@ -194,7 +211,7 @@ impl World {
     /// # Errors
     /// As AWS refuses, or as a fault has it.
     pub fn aws_call(&mut self, at: WorldNow, call: &AwsCall) -> Result<AwsReply, AwsError> {
-        self.aws_call_in_time(at, call).1
+        self.aws_call_in_time(at, call, None).1
     }
 
     /// Brings the world to `at` and hands out the replies of held requests that became ready.
@@ -367,6 +384,23 @@ impl World {
         &self.aws
     }
 
+    /// The store that configs go through.
+    #[must_use]
+    pub const fn store(&self) -> &ConfigStore {
+        &self.store
+    }
+
+    /// Whether runners wait for configs that the daemon gives them.
+    #[must_use]
+    pub const fn is_managed(&self) -> bool {
+        self.runners.managed
+    }
+
+    /// Changes the store's rate of calls.
+    pub fn set_store_rate(&mut self, rate: Option<Rate>) {
+        self.store.set_rate(rate);
+    }
+
     /// The model of AWS, to change it behind everybody's back.
     pub const fn aws_model_mut(&mut self) -> &mut Aws {
         self.servants_known = false;
@@ -382,6 +416,21 @@ impl World {
     /// The samples of message-to-capacity latency since the last time, in microseconds.
     pub fn take_latencies_us(&mut self) -> Vec<u64> {
         self.ledger.take_latencies()
+    }
+
+    /// What is there that nobody needs, once every job has ended.
+    #[must_use]
+    pub fn left_behind(&self, at: WorldNow) -> LeftBehind {
+        let counted = self.aws.groups().map(|group| {
+            let least = usize::try_from(group.min_size).unwrap_or(usize::MAX);
+            group.instances.len().saturating_sub(least)
+        });
+        let orphan = |name: &&str| self.aws.group_of(name).is_none();
+        LeftBehind {
+            instances: counted.sum(),
+            runners: self.github.runner_names().filter(orphan).count(),
+            configs: self.store.instances(at.now.mono).count(),
+        }
     }
 
     /// The seed the world was made with.

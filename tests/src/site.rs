@@ -86,7 +86,8 @@ impl Plan {
             retry: Duration::from_millis(500),
             ..RunnersConfig::default()
         };
-        let world = WorldConfig { github: self.github.clone(), aws, groups: self.groups.clone(), runners };
+        let world =
+            WorldConfig { github: self.github.clone(), aws, groups: self.groups.clone(), runners, store_rate: None };
         let sandbox = SandboxConfig {
             ca_file: self.tls.then(|| path("ca.pem")),
             max_concurrent_streams: self.max_concurrent_streams,

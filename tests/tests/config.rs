@@ -77,8 +77,8 @@ const SPOILED: [Spoiled; 12] = [
         says: &["poolkeeper.toml", "github.main", "/nowhere/ca.pem"],
     },
     Spoiled {
-        what: "managed runners",
-        spoil: |site| edit(&site.config, "[pool]", "[pool]\nrunners = \"managed\""),
+        what: "unknown runners",
+        spoil: |site| edit(&site.config, "[pool]", "[pool]\nrunners = \"mine\""),
         says: &["poolkeeper.toml", "pool.runners", "external"],
     },
     Spoiled {

@@ -7,11 +7,12 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::{Machine, TimerKind};
-use crate::aws::{AwsCall, AwsError, AwsReply, GroupQuery};
+use crate::aws::{AwsCall, AwsError, AwsReply, GroupQuery, InstanceCall};
 use crate::event::Effect;
 use crate::github::request::RequestId;
 use crate::limiter::{self, Limiter};
 use crate::notice::{AwsFact, Notice, PoolFact, PoolId};
+use crate::runners::Target;
 use crate::time::{Duration, Instant};
 
 /// A call to AWS that goes without an answer for this long counts as lost.
@@ -33,6 +34,12 @@ pub(super) struct AwsCalls {
     writes: VecDeque<PoolId>,
     queued: BTreeSet<PoolId>,
     describes: VecDeque<Describe>,
+    /// Calls about instances: each has one at most.
+    #[serde(default)]
+    instances: VecDeque<About>,
+    /// Configs to be stored and deleted, at the pace of the store.
+    #[serde(default)]
+    store: Store,
     in_flight: BTreeMap<RequestId, Flight>,
     by_deadline: BTreeSet<(Instant, RequestId)>,
 }
@@ -46,7 +53,30 @@ struct Flight {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Purpose {
     Write(PoolId),
+    Instances(PoolId, Target),
+    Store(PoolId, Target),
     Describe(Describe),
+}
+
+/// A call about instances that waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct About {
+    pool: PoolId,
+    target: Target,
+    call: InstanceCall,
+}
+
+/// What waits for the parameter store, which has limits of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Store {
+    limiter: Limiter,
+    waiting: VecDeque<About>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { limiter: Limiter::new(limiter::SSM), waiting: VecDeque::new() }
+    }
 }
 
 impl AwsCalls {
@@ -56,9 +86,18 @@ impl AwsCalls {
             writes: VecDeque::new(),
             queued: BTreeSet::new(),
             describes: VecDeque::new(),
+            instances: VecDeque::new(),
+            store: Store::default(),
             in_flight: BTreeMap::new(),
             by_deadline: BTreeSet::new(),
         }
+    }
+
+    /// Takes a call about instances.
+    pub(super) fn ask(&mut self, pool: PoolId, target: Target, call: InstanceCall) {
+        let to_store = matches!(call, InstanceCall::PutConfig { .. } | InstanceCall::DeleteConfig { .. });
+        let queue = if to_store { &mut self.store.waiting } else { &mut self.instances };
+        queue.push_back(About { pool, target, call });
     }
 
     pub(super) fn describe(&mut self, describe: Describe) {
@@ -68,7 +107,7 @@ impl AwsCalls {
     /// The pool whose write is in flight under this id.
     pub(super) fn pool_of_write(&self, id: RequestId) -> Option<PoolId> {
         match self.in_flight.get(&id)?.purpose {
-            Purpose::Write(pool) => Some(pool),
+            Purpose::Write(pool) | Purpose::Instances(pool, _) | Purpose::Store(pool, _) => Some(pool),
             Purpose::Describe(_) => None,
         }
     }
@@ -86,18 +125,19 @@ impl Machine {
     /// Sends what may be sent now.
     pub(super) fn pump_aws(&mut self, effects: &mut Vec<Effect>) {
         let mut wait = None;
-        while !self.aws.writes.is_empty() || !self.aws.describes.is_empty() {
+        while !self.aws.writes.is_empty() || !self.aws.instances.is_empty() || !self.aws.describes.is_empty() {
             if let Err(at) = self.aws.limiter.take(self.now) {
                 wait = at;
                 break;
             }
-            if !self.send_write(effects) && !self.send_describe(effects) {
+            if !self.send_write(effects) && !self.send_about_instances(effects) && !self.send_describe(effects) {
                 self.aws.limiter.give_back();
                 break;
             }
         }
+        let store = self.pump_store(effects);
         let overdue = self.aws.by_deadline.first().map(|(at, _)| *at);
-        self.timers.set(TimerKind::Aws, [wait, overdue].into_iter().flatten().min());
+        self.timers.set(TimerKind::Aws, [wait, store, overdue].into_iter().flatten().min());
     }
 
     fn send_write(&mut self, effects: &mut Vec<Effect>) -> bool {
@@ -122,6 +162,42 @@ impl Machine {
             return true;
         }
         false
+    }
+
+    fn send_about_instances(&mut self, effects: &mut Vec<Effect>) -> bool {
+        for _ in 0..self.aws.instances.len() {
+            let Some(About { pool: id, target, mut call }) = self.aws.instances.pop_front() else { break };
+            // A pool that is gone has nobody to hear the answer.
+            let Some(pool) = self.pools.get_mut(id) else { continue };
+            if let InstanceCall::Terminate { decrement, .. } = &mut call {
+                if !pool.knows_desired() {
+                    self.aws.instances.push_back(About { pool: id, target, call });
+                    continue;
+                }
+                *decrement = pool.ends_instance(self.now, &target);
+            }
+            let call = AwsCall::Instances { group: pool.group.name.clone(), call };
+            self.emit(Purpose::Instances(id, target), call, effects);
+            return true;
+        }
+        false
+    }
+
+    /// Sends what the parameter store may be sent now; when to go on.
+    fn pump_store(&mut self, effects: &mut Vec<Effect>) -> Option<Instant> {
+        while !self.aws.store.waiting.is_empty() {
+            if let Err(at) = self.aws.store.limiter.take(self.now) {
+                return at;
+            }
+            let Some(About { pool: id, target, call }) = self.aws.store.waiting.pop_front() else { break };
+            let Some(pool) = self.pools.get(id) else {
+                self.aws.store.limiter.give_back();
+                continue;
+            };
+            let call = AwsCall::Instances { group: pool.group.name.clone(), call };
+            self.emit(Purpose::Store(id, target), call, effects);
+        }
+        None
     }
 
     fn send_describe(&mut self, effects: &mut Vec<Effect>) -> bool {
@@ -150,10 +226,14 @@ impl Machine {
             return effects.push(Effect::Note(Notice::StrayReply { id }));
         };
         self.aws.by_deadline.remove(&(asked_at + BACKSTOP, id));
-        self.aws.limiter.release();
+        let limiter = match purpose {
+            Purpose::Store(..) => &mut self.aws.store.limiter,
+            Purpose::Write(_) | Purpose::Instances(..) | Purpose::Describe(_) => &mut self.aws.limiter,
+        };
+        limiter.release();
         if result == Err(AwsError::Throttled) {
-            self.aws.limiter.throttled(self.now, None);
-            let calls_per_min = self.aws.limiter.calls_per_min();
+            limiter.throttled(self.now, None);
+            let calls_per_min = limiter.calls_per_min();
             effects.push(Effect::Note(Notice::Aws(AwsFact::Throttled { calls_per_min })));
         }
         let nonsense = || AwsError::Misbehaved { message: "an answer to another call".into() };
@@ -165,6 +245,15 @@ impl Machine {
                     Err(error) => Err(error),
                 };
                 self.wrote(pool, &result, effects);
+            }
+            Purpose::Instances(pool, target) | Purpose::Store(pool, target) => {
+                let result = match result {
+                    Ok(AwsReply::Done) => Ok(()),
+                    Ok(AwsReply::Groups { .. }) => Err(nonsense()),
+                    Err(error) => Err(error),
+                };
+                self.touched.insert(pool);
+                self.pool_step(pool, effects, |pool, cx, _, out| pool.wrote_runner(cx, &target, result, out));
             }
             Purpose::Describe(describe) => {
                 let result = match result {

@@ -14,6 +14,9 @@ use crate::notice::{Notice, PoolFact, PoolId};
 use crate::pool::{Claim, PoolEffect};
 use crate::spec::{Fault, PoolSpec, resolve};
 
+/// Ends the memory of a managed group.
+const MANAGED: &str = " managed";
+
 impl Machine {
     /// Carries out what a describe made of a pool.
     pub(super) fn claim(&mut self, id: PoolId, claim: Claim, effects: &mut Vec<Effect>) {
@@ -43,14 +46,16 @@ impl Machine {
             };
             return self.refuse(id, fault, effects);
         }
+        let key = binding_key(&spec);
+        let binding = self.pools.get(id).map(|pool| binding_of(&pool.group.arn, spec.is_managed));
+        let was_ours = self.memory.get(&key) == binding.as_ref();
         if !bound {
             self.leave_wall(id);
             self.unbind(id, effects);
-            let arn = self.pools.get(id).map(|pool| pool.group.arn.clone());
             self.by_set.insert(spec.set.clone(), id);
-            self.remember(binding_key(&spec), arn, effects);
         }
-        self.pool_effects(id, effects, |pool, out| pool.adopt(spec, out));
+        self.remember(key, binding, effects);
+        self.pool_effects(id, effects, |pool, out| pool.adopt(spec, was_ours, out));
     }
 
     /// The other group that a set belongs to: the one that is bound, or was when the daemon last lived.
@@ -58,11 +63,12 @@ impl Machine {
         if let Some(pool) = self.by_set.get(&spec.set).and_then(|id| self.pools.get(*id)) {
             return Some(pool.group.name.clone());
         }
-        let remembered = self.memory.get(&binding_key(spec)).filter(|bound| *bound != arn)?;
+        let remembered =
+            self.memory.get(&binding_key(spec)).filter(|bound| bound.strip_suffix(MANAGED).unwrap_or(bound) != arn)?;
         if self.discovery.is_complete() {
             return None;
         }
-        Some(remembered.rsplit('/').next().unwrap_or_default().to_string())
+        Some(remembered.strip_suffix(MANAGED).unwrap_or(remembered).rsplit('/').next().unwrap_or_default().to_string())
     }
 
     /// A listed group claims the set of one that has long been missing: that one was replaced.
@@ -211,6 +217,15 @@ impl Machine {
         }
         pool.counted = 0;
     }
+}
+
+/// What is remembered of the group that a set belongs to: its ARN, and whether its instances get their runners from us.
+fn binding_of(arn: &str, is_managed: bool) -> String {
+    let mut binding = arn.to_string();
+    if is_managed {
+        binding.push_str(MANAGED);
+    }
+    binding
 }
 
 fn same_service(before: &crate::config::ConnectionConfig, now: &crate::config::ConnectionConfig) -> bool {

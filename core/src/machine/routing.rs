@@ -95,7 +95,7 @@ impl Machine {
                 effects.push(Effect::Note(Notice::Connection { connection: name, scope, fact }));
             }
             ConnectionEffect::Called { caller, result, .. } => match caller {
-                Caller::Session(pool) | Caller::Pool(pool) => {
+                Caller::Session(pool) | Caller::Pool(pool) | Caller::Runner(pool, _) => {
                     self.touched.insert(pool);
                     // Others of its organization may have taken room since the pool's last step.
                     self.share_wall(pool);
@@ -103,6 +103,7 @@ impl Machine {
                         pool.called(cx, caller, result, config, out);
                     });
                 }
+                Caller::Census => self.counted(id, &result, effects),
                 Caller::Operator => {}
             },
         }
@@ -154,6 +155,11 @@ impl Machine {
                     self.remember(key, value, effects);
                 }
             }
+            PoolEffect::Census => match self.connection_of(id) {
+                Some(connection) => self.want_census(id, connection, effects),
+                None => self.no_connection(id, Caller::Census, effects),
+            },
+            PoolEffect::Aws(target, call) => self.aws.ask(id, target, call),
             PoolEffect::Drop(slot) => effects.push(Effect::Drop(slot)),
             PoolEffect::Absorbed => {
                 self.share_wall(id);

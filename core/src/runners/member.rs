@@ -18,8 +18,12 @@ use crate::time::{Duration, Instant};
 
 /// A runner that is gone twice, this far apart…
 const GONE_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// One whose job ended, as GitHub says, is to be gone twice only this far apart.
+const ENDED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// …and so long after its config was stored, has no job.
 const GONE_NO_SOONER: Duration = Duration::from_secs(120);
+/// An instance that leaves so long after it got its config, and was not seen online, never came up.
+const UP_BY: Duration = Duration::from_secs(300);
 /// A terminated instance that describes still show as alive is terminated again.
 const END_AGAIN_AFTER: Duration = Duration::from_secs(180);
 /// A runner that nothing was heard of for so long is looked up again.
@@ -44,11 +48,11 @@ pub(super) enum Doing {
     Store,
     Check,
     Prove,
+    /// Looks by name once more for a runner that was gone: another process may have given the instance another one.
+    Confirm,
     /// Removes the runner of a config that was lost, or of an instance that is gone.
     Tidy,
-    Terminate {
-        decrement: bool,
-    },
+    Terminate,
     /// Deletes the stored config.
     Discard,
 }
@@ -69,6 +73,8 @@ pub(super) enum Stage {
     Issued { runner: u64, config: Slot },
     /// Its config was stored, by this process or an earlier one.
     Served { runner: u64, at: Instant },
+    /// None of its name is, and what runs on it nobody knows: it is left alone.
+    Stranger,
     /// It was removed, or is gone, with nothing to do any more.
     Free,
 }
@@ -110,12 +116,22 @@ pub(super) struct Member {
     pub(super) absent_since: Option<Instant>,
     /// Since when AWS has taken its termination.
     ending_since: Option<Instant>,
+    /// Its termination takes desired capacity along.
+    pub(super) took_desired: bool,
     /// AWS refused to take desired capacity down with it.
     pub(super) keeps_desired: bool,
     /// When its config was stored, unless it was deleted since.
     pub(super) stored_at: Option<Instant>,
     /// Gone from the group.
     pub(super) is_gone: bool,
+    /// It was in service before anybody looked after it.
+    pub(super) is_stranger: bool,
+    /// The runner that an earlier process gave it had its job, as was told before it was looked up.
+    ended_unseen: Option<u64>,
+    /// This process stored its config.
+    was_served: bool,
+    /// The runner of its name is another scale set's: it does not serve this one.
+    is_foreign: bool,
     /// Its runner did not come online in time, as a check found.
     is_late: bool,
     /// Terminations that were refused.
@@ -142,9 +158,14 @@ impl Member {
             asked: Backoff::new(ASK_FIRST, ASK_CAP),
             absent_since: None,
             ending_since: None,
+            took_desired: false,
             keeps_desired: false,
             stored_at: None,
             is_gone: false,
+            is_stranger: false,
+            ended_unseen: None,
+            was_served: false,
+            is_foreign: false,
             is_late: false,
             ends: Backoff::new(END_FIRST, END_CAP),
             tidied: 0,
@@ -175,15 +196,20 @@ impl Member {
         true
     }
 
-    /// Whether it left without ever having been of use, though nobody asked it to.
-    pub(super) fn never_served(&self) -> bool {
-        self.seen == Seen::Nothing && self.ending_since.is_none() && self.stage != Stage::Free
+    /// Whether it left long after this process gave it a config, without ever having been of use, though nobody asked it
+    /// to.
+    pub(super) fn never_served(&self, now: Instant) -> bool {
+        self.was_served
+            && matches!(self.stage, Stage::Served { at, .. } if now.since(at) >= UP_BY)
+            && self.seen == Seen::Nothing
+            && self.ending_since.is_none()
     }
 
     pub(super) const fn judge(&self) -> Judgement {
-        if self.ending_since.is_some() || matches!(self.doing, Some(Doing::Terminate { .. })) {
+        if self.ending_since.is_some() || matches!(self.doing, Some(Doing::Terminate)) {
             Judgement::Leaves
-        } else if matches!(self.stage, Stage::Free) || self.absent_since.is_some() {
+        } else if matches!(self.stage, Stage::Free | Stage::Stranger) || self.absent_since.is_some() || self.is_foreign
+        {
             Judgement::CannotServe
         } else {
             Judgement::Serves
@@ -191,9 +217,20 @@ impl Member {
     }
 
     /// Whether it is to be described often.
-    pub(super) const fn is_busy(&self) -> bool {
-        let asks = matches!(self.stage, Stage::Unknown | Stage::Bare | Stage::Lost | Stage::Free);
-        !self.is_gone && (asks || self.absent_since.is_some() || self.ending_since.is_some())
+    pub(super) fn is_busy(&self) -> bool {
+        let asks = !matches!(self.stage, Stage::Served { .. } | Stage::Stranger);
+        !self.is_gone && (asks || self.is_candidate() || self.ending_since.is_some())
+    }
+
+    /// Whether desired capacity goes down with it, or went, though it was shown as alive.
+    pub(super) fn hides_decrement(&self) -> bool {
+        let ends = self.ending_since.is_some() || matches!(self.doing, Some(Doing::Terminate));
+        self.is_alive() && ends && self.took_desired
+    }
+
+    /// Whether the newest describe shows it on its way into service, or there.
+    pub(super) fn is_alive(&self) -> bool {
+        matches!(self.state, LifecycleState::Pending | LifecycleState::InService) && !self.is_gone
     }
 
     pub(super) const fn is_ending(&self) -> bool {
@@ -226,10 +263,20 @@ impl Member {
 
     /// A job ended on it, as GitHub says: that makes a candidate of it, and proves nothing.
     pub(super) fn ended(&mut self, now: Instant, runner: u64) {
-        if matches!(self.stage, Stage::Served { runner: ours, .. } if ours == runner) {
-            self.seen = Seen::Ended;
-            self.asked.reset();
-            self.not_before = now;
+        match self.stage {
+            Stage::Served { runner: ours, .. } if ours == runner => {
+                self.seen = Seen::Ended;
+                self.asked.reset();
+                self.not_before = now;
+            }
+            Stage::Unknown => self.ended_unseen = Some(runner),
+            Stage::Served { .. }
+            | Stage::Bare
+            | Stage::Lost
+            | Stage::Useless { .. }
+            | Stage::Issued { .. }
+            | Stage::Stranger
+            | Stage::Free => {}
         }
     }
 
@@ -239,10 +286,15 @@ impl Member {
             return None;
         }
         let late = match self.stage {
+            Stage::Served { .. } if self.is_candidate() => None,
             Stage::Served { .. } => Some(self.check_at(wishes)),
-            Stage::Unknown | Stage::Bare | Stage::Lost | Stage::Useless { .. } | Stage::Issued { .. } | Stage::Free => {
-                None
-            }
+            Stage::Unknown
+            | Stage::Bare
+            | Stage::Lost
+            | Stage::Useless { .. }
+            | Stage::Issued { .. }
+            | Stage::Stranger
+            | Stage::Free => None,
         };
         let discard = self.stored_at.map(|at| at + super::rules::DISCARD_AFTER);
         let at = [late, discard].into_iter().flatten().min();
@@ -273,9 +325,11 @@ impl Member {
             (Doing::Issue, Err(error)) => self.not_issued(cx, error, effects),
             (Doing::Check, Ok(Answer::Runner(found))) => self.checked(cx.now, found, launches),
             (Doing::Prove, Ok(Answer::Done)) => self.proven(Proof::Removed, launches, cx.now, effects),
-            (Doing::Prove, Err(error)) => self.not_removed(cx, error, launches, effects),
+            (Doing::Prove, Err(error)) => self.not_removed(cx, error, launches),
+            (Doing::Confirm, Ok(Answer::Runner(found))) => self.confirmed(cx.now, found, wishes, launches, effects),
             (Doing::Tidy, Ok(Answer::Done)) => self.tidy(),
             (Doing::Tidy, Err(error)) => self.not_tidied(cx, error, effects),
+            (_, Err(error)) if self.is_gone => self.not_tidied(cx, error, effects),
             (_, Ok(_)) => self.retry(cx, None),
             (_, Err(error)) => self.retry(cx, error.retry_after),
         }
@@ -284,10 +338,23 @@ impl Member {
     fn looked_up(&mut self, now: Instant, found: Option<Runner>, wishes: &Wishes, effects: &mut Vec<RunnersEffect>) {
         self.retries.reset();
         let lost = self.stage == Stage::Lost;
+        self.is_foreign = false;
         let instance = || self.instance.clone();
         match found {
+            // Nobody would take another config there: that it is gone is to be proven as ever.
+            None if let Some(runner) = self.ended_unseen => {
+                self.stage = Stage::Served { runner, at: now };
+                self.seen = Seen::Ended;
+            }
+            None if self.is_stranger => {
+                effects.push(RunnersEffect::Note(RunnerFact::Stranger { instance: instance() }));
+                self.stage = Stage::Stranger;
+            }
             None => self.stage = Stage::Bare,
+            // Whosever it is, its machine is gone.
+            Some(runner) if self.is_gone => self.stage = Stage::Useless { runner: runner.id },
             Some(runner) if runner.runner_scale_set_id != wishes.scale_set => {
+                self.is_foreign = true;
                 let scale_set = runner.runner_scale_set_id;
                 effects.push(RunnersEffect::Note(RunnerFact::Foreign { instance: instance(), scale_set }));
                 self.not_before = now + ASK_CAP;
@@ -351,6 +418,7 @@ impl Member {
             | Stage::Useless { .. }
             | Stage::Issued { .. }
             | Stage::Served { .. }
+            | Stage::Stranger
             | Stage::Free => self.heard_at + CHECK_EVERY,
         }
     }
@@ -363,33 +431,28 @@ impl Member {
     /// Its runner is gone: once says little.
     fn absent(&mut self, now: Instant) {
         self.absent_since.get_or_insert(now);
-        self.not_before = now + GONE_AGAIN_AFTER;
+        self.not_before = now + self.asked_again_after();
     }
 
-    fn not_removed(
-        &mut self,
-        cx: &mut Turn<'_>,
-        error: CallError,
-        launches: &mut Launches,
-        effects: &mut Vec<RunnersEffect>,
-    ) {
+    /// GitHub removes a runner that had its one job: then a second look is soon enough.
+    const fn asked_again_after(&self) -> Duration {
+        match self.seen {
+            Seen::Ended => ENDED_AGAIN_AFTER,
+            Seen::Nothing | Seen::Online | Seen::Started => GONE_AGAIN_AFTER,
+        }
+    }
+
+    fn not_removed(&mut self, cx: &mut Turn<'_>, error: CallError, launches: &mut Launches) {
         match error.kind {
             CallErrorKind::JobStillRunning => {
                 self.seen = Seen::Started;
+                self.is_late = false;
                 self.heard_at = cx.now;
                 self.absent_since = None;
                 launches.succeeded();
                 self.not_before = cx.now + self.asked.fail(cx.rng, error.retry_after);
             }
-            CallErrorKind::RunnerNotFound => {
-                let again = self.absent_since.is_some_and(|since| cx.now.since(since) >= GONE_AGAIN_AFTER);
-                let late = matches!(self.stage, Stage::Served { at, .. } if cx.now.since(at) >= GONE_NO_SOONER);
-                if again && late {
-                    self.proven(Proof::GoneTwice, launches, cx.now, effects);
-                } else {
-                    self.absent(cx.now);
-                }
-            }
+            CallErrorKind::RunnerNotFound => self.absent(cx.now),
             CallErrorKind::Unreachable
             | CallErrorKind::OutcomeUnknown
             | CallErrorKind::RateLimited
@@ -406,8 +469,39 @@ impl Member {
         }
     }
 
+    /// A runner that was gone was looked for by name.
+    fn confirmed(
+        &mut self,
+        now: Instant,
+        found: Option<Runner>,
+        wishes: &Wishes,
+        launches: &mut Launches,
+        effects: &mut Vec<RunnersEffect>,
+    ) {
+        let (Stage::Served { runner, at }, Some(since)) = (self.stage, self.absent_since) else { return };
+        match found {
+            Some(found) if found.id == runner => {
+                self.absent_since = None;
+                self.not_before = now;
+            }
+            Some(other) => {
+                self.absent_since = None;
+                self.stage = Stage::Unknown;
+                self.seen = Seen::Nothing;
+                self.is_late = false;
+                self.looked_up(now, Some(other), wishes, effects);
+            }
+            None if now.since(since) < self.asked_again_after() => self.absent(now),
+            None if self.seen == Seen::Ended => self.proven(Proof::Ended, launches, now, effects),
+            None if now.since(at) >= GONE_NO_SOONER => {
+                self.proven(Proof::GoneTwice, launches, now, effects);
+            }
+            None => self.absent(now),
+        }
+    }
+
     fn proven(&mut self, proof: Proof, launches: &mut Launches, now: Instant, effects: &mut Vec<RunnersEffect>) {
-        if self.seen == Seen::Nothing {
+        if self.is_late && self.seen == Seen::Nothing {
             effects.extend(launches.failed(now, &self.instance).map(RunnersEffect::Note));
         }
         self.retries.reset();
@@ -450,6 +544,7 @@ impl Member {
             (Some(Doing::Store), Ok(())) => {
                 self.retries.reset();
                 self.stored_at = Some(cx.now);
+                self.was_served = true;
                 if let Stage::Issued { runner, config } = self.stage {
                     effects.push(RunnersEffect::Drop(config));
                     self.stage = Stage::Served { runner, at: cx.now };
@@ -461,11 +556,11 @@ impl Member {
                 self.stored_at = None;
             }
             (Some(Doing::Discard), Err(_)) if self.is_gone && self.tidied >= TIDY_TRIES => self.stored_at = None,
-            (Some(Doing::Terminate { .. }), Ok(())) => {
+            (Some(Doing::Terminate), Ok(())) => {
                 self.ends.reset();
                 self.ending_since = Some(cx.now);
             }
-            (Some(Doing::Terminate { decrement }), Err(error)) => self.not_ended(cx, decrement, error, effects),
+            (Some(Doing::Terminate), Err(error)) => self.not_ended(cx, error, effects),
             (Some(doing), Err(error)) => {
                 if doing == Doing::Store && is_in_doubt(&error) {
                     self.stored_at = Some(cx.now);
@@ -479,7 +574,8 @@ impl Member {
         }
     }
 
-    fn not_ended(&mut self, cx: &mut Turn<'_>, decrement: bool, error: AwsError, effects: &mut Vec<RunnersEffect>) {
+    fn not_ended(&mut self, cx: &mut Turn<'_>, error: AwsError, effects: &mut Vec<RunnersEffect>) {
+        let decrement = core::mem::take(&mut self.took_desired);
         if decrement {
             effects.push(if is_in_doubt(&error) { RunnersEffect::ShrinkInDoubt } else { RunnersEffect::ShrinkRefused });
         }

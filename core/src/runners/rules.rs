@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use super::member::{Doing, Member, Seen, Stage};
-use super::{InstanceCall, Judgement, MemberId, PROTECT_AT_ONCE, Runners, RunnersEffect, Target, Wishes};
+use super::{MemberId, PROTECT_AT_ONCE, Runners, RunnersEffect, Target, Wishes};
+use crate::aws::InstanceCall;
 use crate::github::call::Call;
 use crate::time::{Duration, Instant};
 
@@ -15,12 +16,16 @@ pub(super) const PROTECT_AGAIN_AFTER: Duration = Duration::from_secs(5);
 pub(super) const DISCARD_AFTER: Duration = Duration::from_secs(900);
 
 impl Runners {
-    /// Asks for what is due now, by a describe that is fresh.
+    /// Asks for what is due now. What is left of an instance that is gone is tidied up in any case.
     pub fn reconcile(&mut self, now: Instant, wishes: &Wishes, effects: &mut Vec<RunnersEffect>) {
-        self.protect(now, effects);
-        let chosen = self.candidates(now, wishes);
+        let mut chosen = Vec::new();
+        if wishes.may_act {
+            self.protect(now, effects);
+            chosen = self.candidates(now, wishes);
+        }
         for (id, member) in &mut self.members {
-            if member.doing.is_some() || now < member.not_before {
+            let waits = member.doing.is_some() || now < member.not_before;
+            if waits || !(wishes.may_act || member.is_gone) {
                 continue;
             }
             if let Some((doing, act)) = member.next(now, wishes, chosen.contains(id), effects) {
@@ -50,13 +55,12 @@ impl Runners {
         effects.push(RunnersEffect::Aws(Target::Unprotected, call));
     }
 
-    /// Those that serve though fewer would do, or though jobs wait: the oldest first, those at work last.
+    /// Those that serve though fewer would do, or though jobs wait: first those that are not online yet, those at work last.
     fn candidates(&mut self, now: Instant, wishes: &Wishes) -> Vec<MemberId> {
-        let serving = self.members.values().filter(|member| !member.is_gone && member.judge() == Judgement::Serves);
-        let serving = u32::try_from(serving.count()).unwrap_or(u32::MAX);
-        let surplus = serving.saturating_sub(wishes.target);
+        let Wishes { serving, target, .. } = *wishes;
+        let surplus = serving.saturating_sub(target);
         since(&mut self.surplus_since, now, surplus > 0);
-        since(&mut self.waiting_since, now, wishes.jobs_wait && serving >= wishes.target);
+        since(&mut self.waiting_since, now, wishes.jobs_wait && serving >= target);
         let lasts = |since: Option<Instant>, long: Duration| since.is_some_and(|at| now.since(at) >= long);
         // Whoever still comes up is waited for until its own deadline: jobs wait for nothing else.
         let (many, least) = if lasts(self.waiting_since, JOBS_WAIT) {
@@ -73,7 +77,7 @@ impl Runners {
                 matches!(member.stage, Stage::Served { .. }) && !member.is_gone && member.seen >= least
             })
             .filter(|(_, member)| member.doing.is_some() || now >= member.not_before)
-            .map(|(id, member)| (member.seen == Seen::Started, *id))
+            .map(|(id, member)| (member.seen, *id))
             .collect();
         able.sort_unstable();
         able.into_iter().map(|(_, id)| id).take(many).collect()
@@ -81,24 +85,24 @@ impl Runners {
 
     /// Ends those that are proven free: the only rule that ends any.
     fn reap(&mut self, now: Instant, wishes: &Wishes, effects: &mut Vec<RunnersEffect>) {
-        let (mut desired, mut goal) = (wishes.desired, wishes.goal);
-        if !wishes.may_end {
+        if !wishes.may_act || !wishes.may_end {
             return;
         }
         for (id, member) in &mut self.members {
-            if !member.may_end(now) {
-                continue;
+            if member.may_end(now) {
+                member.begins(Doing::Terminate);
+                let call = InstanceCall::Terminate { instance: member.instance.clone(), decrement: false };
+                effects.push(RunnersEffect::Aws(Target::Member(*id), call));
             }
-            let decrement = desired >= goal && !member.keeps_desired;
-            member.begins(Doing::Terminate { decrement });
-            goal = goal.saturating_sub(1);
-            if decrement {
-                desired = desired.saturating_sub(1);
-                effects.push(RunnersEffect::Shrinks);
-            }
-            let call = InstanceCall::Terminate { instance: member.instance.clone(), decrement };
-            effects.push(RunnersEffect::Aws(Target::Member(*id), call));
         }
+    }
+
+    /// A termination goes out to AWS: whether desired capacity goes down with it, as no other is wanted in its place.
+    pub fn ends(&mut self, target: &Target, wishes: &Wishes) -> bool {
+        let Target::Member(id) = target else { return false };
+        let Some(member) = self.members.get_mut(id) else { return false };
+        member.took_desired = wishes.desired > wishes.goal && !member.keeps_desired;
+        member.took_desired
     }
 }
 
@@ -131,12 +135,13 @@ impl Member {
                 let call = InstanceCall::PutConfig { instance: self.instance.clone(), config };
                 Some((Doing::Store, Act::Aws(call)))
             }
+            Stage::Served { .. } if self.absent_since.is_some() => Some((Doing::Confirm, look_up())),
             Stage::Served { runner, .. } if chosen || self.is_candidate() => {
                 Some((Doing::Prove, Act::Call(Call::RemoveRunner { id: runner })))
             }
             Stage::Served { .. } if now >= self.check_at(wishes) => Some((Doing::Check, look_up())),
             Stage::Served { .. } if self.discards(now) => Some((Doing::Discard, self.discard())),
-            Stage::Bare | Stage::Served { .. } | Stage::Free => None,
+            Stage::Bare | Stage::Served { .. } | Stage::Stranger | Stage::Free => None,
         }
     }
 
@@ -150,10 +155,10 @@ impl Member {
             Stage::Useless { runner } | Stage::Served { runner, .. } => {
                 Some((Doing::Tidy, Act::Call(Call::RemoveRunner { id: runner })))
             }
-            Stage::Bare | Stage::Free | Stage::Issued { .. } if self.stored_at.is_some() => {
+            Stage::Bare | Stage::Stranger | Stage::Free | Stage::Issued { .. } if self.stored_at.is_some() => {
                 Some((Doing::Discard, self.discard()))
             }
-            Stage::Bare | Stage::Free | Stage::Issued { .. } => None,
+            Stage::Bare | Stage::Stranger | Stage::Free | Stage::Issued { .. } => None,
         }
     }
 
@@ -168,12 +173,12 @@ impl Member {
 
     /// Whether nothing of it is left.
     fn is_done(&self) -> bool {
-        let stands = matches!(self.stage, Stage::Bare | Stage::Free);
+        let stands = matches!(self.stage, Stage::Bare | Stage::Stranger | Stage::Free);
         self.is_gone && self.doing.is_none() && stands && self.stored_at.is_none()
     }
 
     fn may_end(&self, now: Instant) -> bool {
-        let free = self.stage == Stage::Free && !self.is_gone && !self.is_ending();
+        let free = self.stage == Stage::Free && self.is_alive() && !self.is_ending();
         free && self.doing.is_none() && now >= self.not_before
     }
 }

@@ -187,6 +187,7 @@ impl Peer {
                 }
                 AwsReply::Done
             }
+            AwsCall::Instances { .. } => panic!("nobody manages instances here: {call:?}"),
             AwsCall::DescribeGroups { query: GroupQuery::Tagged { .. }, next_token } => {
                 let start: usize = next_token.map_or(0, |token| token.parse().expect("our own token"));
                 let groups: Vec<_> = self.groups.values().skip(start).take(100).cloned().collect();

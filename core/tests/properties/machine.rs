@@ -311,6 +311,7 @@ impl Life {
                 }
                 Ok(AwsReply::Groups { groups: self.group.iter().cloned().collect(), next_token: None })
             }
+            (call @ AwsCall::Instances { .. }, None) => panic!("nobody manages instances here: {call:?}"),
             (AwsCall::SetDesiredCapacity { desired, .. }, None) => match &mut self.group {
                 Some(group) if (group.min_size..=group.max_size).contains(&desired) => {
                     group.desired = desired;

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use poolkeeper_core::aws::{AwsError, Group, Instance, LifecycleState};
+use poolkeeper_core::aws::{AwsError, Group, Instance, InstanceCall, LifecycleState};
 use poolkeeper_core::github::answer::{Answer, Runner, RunnerStatus};
 use poolkeeper_core::github::call::Call;
 use poolkeeper_core::github::error::{CallError, CallErrorKind};
 use poolkeeper_core::github::message::{JobMessage, JobMessageKind};
 use poolkeeper_core::github::request::{RequestId, Slot};
-use poolkeeper_core::runners::{InstanceCall, Judgement, MemberId, Runners, RunnersEffect, Target, Wishes};
+use poolkeeper_core::runners::{Judgement, MemberId, Runners, RunnersEffect, Target, Wishes};
 use poolkeeper_core::time::{Duration, Instant};
 use proptest::prelude::*;
 
@@ -135,7 +135,7 @@ impl World {
     fn new() -> Self {
         Self {
             around: Surroundings::new(),
-            machine: Runners::default(),
+            machine: trusted(),
             group: Group { new_instances_protected: true, max_size: 9, desired: 2, ..Group::default() },
             launched: 0,
             runners: BTreeMap::new(),
@@ -158,14 +158,18 @@ impl World {
     fn wishes(&self) -> Wishes {
         let useless = |i: &&Instance| self.machine.judge(&i.id) == Judgement::CannotServe;
         let useless = u32::try_from(self.group.instances.iter().filter(useless).count()).expect("few");
+        let serves =
+            |i: &&Instance| i.state == LifecycleState::InService && self.machine.judge(&i.id) == Judgement::Serves;
         Wishes {
             scale_set: SET,
             target: self.target,
+            serving: u32::try_from(self.group.instances.iter().filter(serves).count()).expect("few"),
             desired: self.desired,
             goal: self.target + useless,
             jobs_wait: self.jobs_wait,
             idle_grace: IDLE_GRACE,
             boot_deadline: BOOT_DEADLINE,
+            may_act: true,
             may_end: true,
         }
     }
@@ -229,9 +233,12 @@ impl World {
                     }
                     self.asked.push(Asked::GitHub(member, call));
                 }
-                RunnersEffect::Aws(target, call) => {
-                    if let InstanceCall::Terminate { instance, .. } = &call {
+                RunnersEffect::Aws(target, mut call) => {
+                    if let InstanceCall::Terminate { instance, decrement } = &mut call {
                         self.is_idle(instance);
+                        let wishes = self.wishes();
+                        *decrement = self.machine.ends(&target, &wishes);
+                        self.desired -= u32::from(*decrement);
                     }
                     if let InstanceCall::Protect { instances } = &call {
                         assert!(!instances.is_empty() && instances.len() <= 50);
@@ -241,7 +248,6 @@ impl World {
                 RunnersEffect::Drop(slot) => {
                     assert!(self.slots.remove(&slot).is_some(), "a secret dies once: {slot:?}");
                 }
-                RunnersEffect::Shrinks => self.desired -= 1,
                 RunnersEffect::ShrinkRefused => self.desired += 1,
                 RunnersEffect::ShrinkInDoubt | RunnersEffect::Note(_) => {}
             }
@@ -333,7 +339,7 @@ impl World {
     }
 
     fn restart(&mut self) {
-        self.machine = Runners::default();
+        self.machine = trusted();
         self.asked.clear();
         self.slots.clear();
         self.shown.clear();
@@ -583,4 +589,24 @@ proptest! {
         world.rest();
         world.idle();
     }
+}
+
+/// A machine of a pool that was ours before.
+fn trusted() -> Runners {
+    let mut machine = Runners::default();
+    machine.trust(true);
+    machine
+}
+
+#[test]
+fn what_was_in_service_before_the_pool_was_ours_is_left_alone() {
+    let mut world = World::new();
+    world.machine = Runners::default();
+    (world.group.desired, world.desired, world.target) = (1, 1, 1);
+    [Op::Launch, Op::Boot(0)].into_iter().for_each(|op| world.apply(op));
+    for _ in 0..200 {
+        [Op::Wait(8_000), Op::Describe, Op::Answer { n: 0, how: How::Well }].into_iter().for_each(|op| world.apply(op));
+    }
+    assert_eq!(world.machine.judge("i-1"), Judgement::CannotServe, "another one is launched in its place");
+    assert_eq!((world.ended, world.stored.len(), world.runners.len()), (0, 0, 0), "{:?}", world.machine);
 }

@@ -6,7 +6,8 @@ use poolkeeper_core::aws::{AwsError, Group, Instance, LifecycleState};
 use poolkeeper_core::config::Defences;
 use poolkeeper_core::notice::Decision;
 use poolkeeper_core::rng::Rng;
-use poolkeeper_core::scaler::{Changed, Counts, Scaler, Wanted};
+use poolkeeper_core::runners::Judgement;
+use poolkeeper_core::scaler::{Changed, Counts, Scaler, Shown, Wanted};
 use poolkeeper_core::time::{Duration, Instant};
 use proptest::prelude::*;
 
@@ -110,6 +111,7 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         boot_deadline: BOOT_DEADLINE,
         may_raise,
         may_lower,
+        is_managed: false,
     })
 }
 
@@ -221,14 +223,10 @@ impl Life {
 
     fn describe(&mut self, shape: Shape, asked_at: Instant, member_left: bool) {
         let before = self.scaler.desired();
-        let changed = self.scaler.described(
-            self.now,
-            asked_at,
-            &shape.group(),
-            member_left,
-            Defences::default(),
-            self.wanted.boot_deadline,
-        );
+        let group = shape.group();
+        let shown = Shown { group: &group, asked_at, member_left, unseen_decrements: 0 };
+        self.scaler.count(self.now, &group, self.wanted.boot_deadline, |_| Judgement::Serves);
+        let changed = self.scaler.described(self.now, &shown, Defences::default());
         self.pending_since.retain(|n, _| *n < shape.pending);
         for n in 0..shape.pending {
             self.pending_since.entry(n).or_insert(self.now);
@@ -339,6 +337,7 @@ impl Life {
         let stuck = self.pending_since.values().filter(late).count();
         Counts {
             in_service: shape.in_service,
+            ready: shape.in_service - shape.unhealthy.min(shape.in_service),
             unprotected: shape.unprotected.min(shape.in_service),
             pending: shape.pending,
             unusable: shape.unhealthy.min(shape.in_service) + u32::try_from(stuck).expect("few"),

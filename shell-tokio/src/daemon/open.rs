@@ -59,9 +59,15 @@ impl Daemon {
         let vault = Arc::new(Vault::open(&config)?);
         let github = GitHub::open(&config.github, Arc::clone(&vault), Arc::clone(&telemetry))
             .map_err(|problem| at_connection(&options.config_file, &problem))?;
-        let aws = Aws::open(&config.aws, options.credentials.clone(), Arc::clone(&telemetry))
-            .await
-            .map_err(|problem| no_region(&options.config_file, problem))?;
+        let aws = Aws::open(
+            &config.aws,
+            &config.core.stack,
+            Arc::clone(&vault),
+            options.credentials.clone(),
+            Arc::clone(&telemetry),
+        )
+        .await
+        .map_err(|problem| no_region(&options.config_file, problem))?;
         let (inbox, events) = Inbox::new();
         let kept_dir = if options.dry_run { None } else { config.state_dir.as_deref() };
         let state = State::open(kept_dir)?;

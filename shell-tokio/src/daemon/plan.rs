@@ -69,7 +69,7 @@ impl Withheld {
                 answers.push_back(Event::GitHubReply { id, result: Err(error) });
                 None
             }
-            Effect::Aws { id, call: AwsCall::SetDesiredCapacity { .. } } => {
+            Effect::Aws { id, call: AwsCall::SetDesiredCapacity { .. } | AwsCall::Instances { .. } } => {
                 let error = AwsError::Transport { message: WITHHELD.to_owned() };
                 answers.push_back(Event::AwsReply { id, result: Err(error) });
                 None

@@ -19,6 +19,11 @@ pub(super) struct Report {
     wait_ms: Waits,
     capacity_latency_ms: Latencies,
     api_calls_per_min: Calls,
+    /// Jobs whose instance was ended by the daemon.
+    jobs_killed: u64,
+    instances_leaked: usize,
+    runners_left: usize,
+    configs_left: usize,
     peak_rss_kb: Option<u64>,
     journal: PathBuf,
     #[serde(skip)]
@@ -55,10 +60,10 @@ struct Calls {
 impl Report {
     /// Takes what the sandbox measured since `before`.
     pub(super) fn of(args: &DemoArgs, stage: &Stage, before: &Totals, took: Duration) -> Self {
-        let (totals, waits, latencies) = stage.sandbox.with(|world, _| {
+        let (totals, waits, latencies, left) = stage.sandbox.with(|world, now| {
             let waits: Vec<u64> =
                 world.ledger().jobs().filter_map(|(_, job)| job.wait()).map(|wait| wait.as_millis()).collect();
-            (world.ledger().totals(), waits, world.take_latencies_us())
+            (world.ledger().totals(), waits, world.take_latencies_us(), world.left_behind(now))
         });
         let per_min = |peer: &str| {
             let calls = totals.calls_to(peer).saturating_sub(before.calls_to(peer));
@@ -74,6 +79,10 @@ impl Report {
             wait_ms: Waits { p50: percentile(&waits, 50), p95: percentile(&waits, 95), p99: percentile(&waits, 99) },
             capacity_latency_ms: Latencies { p50: ms(percentile(&latencies, 50)), p99: ms(percentile(&latencies, 99)) },
             api_calls_per_min: Calls { github: per_min("github"), aws: per_min("aws") },
+            jobs_killed: totals.killed,
+            instances_leaked: left.instances,
+            runners_left: left.runners,
+            configs_left: left.configs,
             peak_rss_kb: peak_rss_kb(),
             journal: stage.journal.clone(),
             ended_well: totals.ended_well,
@@ -81,15 +90,20 @@ impl Report {
         }
     }
 
-    /// Whether every job ended as it should.
+    /// Whether every job ended as it should, and nothing is left.
     pub(super) const fn is_good(&self) -> bool {
-        self.ended_well == self.jobs.total && self.jobs.completed == self.jobs.total
+        let ended = self.ended_well == self.jobs.total && self.jobs.completed == self.jobs.total;
+        let left = self.instances_leaked + self.runners_left + self.configs_left;
+        ended && self.jobs_killed == 0 && left == 0
     }
 
     /// What went wrong.
     pub(super) fn trouble(&self) -> String {
         let Jobs { total, completed } = self.jobs;
-        format!("{completed} of {total} jobs ended, {} as they should", self.ended_well)
+        format!(
+            "{completed} of {total} jobs ended, {} as they should; {} killed; left behind: {} instances, {} runners, {} configs",
+            self.ended_well, self.jobs_killed, self.instances_leaked, self.runners_left, self.configs_left
+        )
     }
 
     pub(super) fn print(&self, json: bool) -> Result<(), Failure> {
@@ -120,6 +134,11 @@ impl fmt::Display for Report {
         writeln!(f, "message queued to desired capacity set: p50 {p50:.2} ms, p99 {p99:.2} ms")?;
         let Calls { github, aws } = api_calls_per_min;
         writeln!(f, "API calls a minute: {github} to GitHub, {aws} to AWS")?;
+        writeln!(
+            f,
+            "killed: {} jobs; left behind: {} instances, {} runners, {} configs",
+            self.jobs_killed, self.instances_leaked, self.runners_left, self.configs_left
+        )?;
         if let Some(peak) = self.peak_rss_kb {
             writeln!(f, "peak memory, sandbox included: {peak} kB")?;
         }
@@ -168,6 +187,10 @@ mod tests {
             wait_ms: Waits { p50: 1, p95: 2, p99: 3 },
             capacity_latency_ms: Latencies { p50: 0.5, p99: 1.5 },
             api_calls_per_min: Calls { github: 10, aws: 20 },
+            jobs_killed: 0,
+            instances_leaked: 0,
+            runners_left: 0,
+            configs_left: 0,
             peak_rss_kb: Some(30_000),
             journal: "/tmp/journal".into(),
             ended_well: 200,
@@ -176,7 +199,7 @@ mod tests {
 
         assert_eq!(
             serde_json::to_string(&report).unwrap(),
-            r#"{"pools":8,"jobs":{"total":200,"completed":200},"wait_ms":{"p50":1,"p95":2,"p99":3},"capacity_latency_ms":{"p50":0.5,"p99":1.5},"api_calls_per_min":{"github":10,"aws":20},"peak_rss_kb":30000,"journal":"/tmp/journal"}"#
+            r#"{"pools":8,"jobs":{"total":200,"completed":200},"wait_ms":{"p50":1,"p95":2,"p99":3},"capacity_latency_ms":{"p50":0.5,"p99":1.5},"api_calls_per_min":{"github":10,"aws":20},"jobs_killed":0,"instances_leaked":0,"runners_left":0,"configs_left":0,"peak_rss_kb":30000,"journal":"/tmp/journal"}"#
         );
         assert!(report.is_good());
         assert!(!Report { ended_well: 199, ..report }.is_good());

@@ -22,6 +22,8 @@ const DEFAULT_RUNNER_GROUP: &str = "default";
 /// The commit, where the build knows it.
 const COMMIT: Option<&str> = option_env!("POOLKEEPER_COMMIT");
 /// Smaller segments would spend more on headers than on steps.
+/// AWS takes names of about a thousand characters: the rest is the stack's and the instance's.
+const LONGEST_PREFIX: usize = 500;
 const LEAST_SEGMENT_BYTES: u64 = 64 << 10;
 
 /// Reads a whole config.
@@ -171,10 +173,25 @@ fn read_orgs(root: &mut Section<'_>) -> Result<BTreeMap<String, OrgWalls>, Confi
 
 fn read_aws(root: &mut Section<'_>) -> Result<AwsSettings, ConfigProblem> {
     let Some(mut section) = root.section("aws")? else { return Ok(AwsSettings::default()) };
-    let settings =
-        AwsSettings { region: section.text("region")?, endpoint_url: http_url(&mut section, "endpoint_url")? };
+    let settings = AwsSettings {
+        region: section.text("region")?,
+        endpoint_url: http_url(&mut section, "endpoint_url")?,
+        parameter_prefix: parameter_prefix(&mut section)?,
+    };
     section.end()?;
     Ok(settings)
+}
+
+fn parameter_prefix(section: &mut Section<'_>) -> Result<String, ConfigProblem> {
+    const MEND: &str = "write a path like \"/poolkeeper\": letters, digits and any of / . _ - after a first /";
+    let Some(prefix) = section.text("parameter_prefix")? else { return Ok(AwsSettings::default().parameter_prefix) };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let reserved = ["/aws", "/ssm"].iter().any(|word| prefix.to_ascii_lowercase().starts_with(word));
+    if !prefix.starts_with('/') || !prefix.chars().all(allowed) || prefix.len() > LONGEST_PREFIX || reserved {
+        let problem = format!("\"{prefix}\" cannot begin the name of a parameter");
+        return Err(section.problem("parameter_prefix", problem, MEND));
+    }
+    Ok(prefix)
 }
 
 fn read_pool(root: &mut Section<'_>) -> Result<PoolDefaults, ConfigProblem> {
@@ -206,14 +223,12 @@ fn on_group_gone(section: &mut Section<'_>) -> Result<Option<OnGroupGone>, Confi
 }
 
 fn runners(section: &mut Section<'_>) -> Result<Option<Runners>, ConfigProblem> {
-    const MEND: &str = "write \"external\": the image gets its own runner config";
+    const MEND: &str = "write \"managed\", and each instance gets the config of a one-job runner, or \"external\", and \
+                        the image gets its own";
     match section.text("runners")?.as_deref() {
         None => Ok(None),
         Some("external") => Ok(Some(Runners::External)),
-        Some("managed") => {
-            let problem = "\"managed\" is not there yet: this version only sets capacity";
-            Err(section.problem("runners", problem, MEND))
-        }
+        Some("managed") => Ok(Some(Runners::Managed)),
         Some(other) => Err(section.problem("runners", format!("\"{other}\" is unknown"), MEND)),
     }
 }

@@ -4,7 +4,7 @@ use poolkeeper_core::github::message::{JobMessage, JobMessageKind};
 use poolkeeper_core::notice::{Decision, PoolFact, Verdict};
 use tracing::Level;
 
-use super::{Told, aws_error, span};
+use super::{Told, aws_error, runner, span};
 
 /// Puts a fact about a pool into words.
 pub(super) fn tell(fact: &PoolFact) -> Told {
@@ -88,6 +88,7 @@ pub(super) fn tell(fact: &PoolFact) -> Told {
             "call_failed",
             format!("{} failed: {error}; tried again in {}", call.as_str(), span(*retry_in)),
         ),
+        PoolFact::Runner(fact) => runner::tell(fact),
     }
 }
 

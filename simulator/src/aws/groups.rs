@@ -104,7 +104,7 @@ impl Aws {
                 group.desired -= 1;
             }
         }
-        self.start_termination(now.mono, &name, id, Cause::Asked);
+        self.start_termination(now.mono, &name, id, Cause::Asked { by: self.actor });
         self.change(now, &name, |_| ());
         Ok(name)
     }

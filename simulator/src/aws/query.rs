@@ -12,21 +12,24 @@ use poolkeeper_core::time::Now;
 use super::action::{Action, Describe, Filter, GroupChange, GroupTag};
 use super::{ApiError, Aws, GroupSpec};
 use crate::http::{HttpRequest, HttpResponse};
+pub(crate) use auth::check as check_signature;
 use form::Form;
 use poolkeeper_core::aws::Tag;
 
+const SERVICE: &str = "autoscaling";
 /// The version of the API.
 const VERSION: &str = "2011-01-01";
 
 /// Serves one request as the endpoint `autoscaling.REGION.amazonaws.com` would.
 pub fn serve(aws: &mut Aws, now: Now, request: &HttpRequest) -> HttpResponse {
     let request_id = aws.uuid();
-    let answer = auth::check(request, &aws.config().region).and_then(|()| Form::parse(request)).and_then(|form| {
-        let name = form.action()?;
-        let action = read(&name, &form)?;
-        let outcome = aws.act(now, action)?;
-        Ok(reply::success(&name, &outcome, &request_id))
-    });
+    let answer =
+        check_signature(request, SERVICE, &aws.config().region).and_then(|()| Form::parse(request)).and_then(|form| {
+            let name = form.action()?;
+            let action = read(&name, &form)?;
+            let outcome = aws.act(now, action)?;
+            Ok(reply::success(&name, &outcome, &request_id))
+        });
     answer.unwrap_or_else(|error| reply::failure(&error, &request_id))
 }
 

@@ -70,6 +70,11 @@ pub enum Fact {
         /// The runner's name.
         runner: String,
     },
+    /// A runner was removed by a call.
+    RunnerRemoved {
+        /// The runner's name.
+        runner: String,
+    },
     /// A job ended.
     Ended {
         /// The job.

@@ -8,7 +8,7 @@ use super::scale_set::set_not_found;
 use super::token::MARKER;
 use super::view::SetKey;
 use super::wire::{JitRequest, List, WireJitConfig, WireRunner};
-use super::{GitHub, JobId};
+use super::{Fact, GitHub, JobId};
 use crate::http::{HttpRequest, HttpResponse};
 
 const RUNNER_VERSION: &str = "2.330.0";
@@ -71,6 +71,52 @@ impl GitHub {
         }
     }
 
+    /// The machine of a runner with a config of its own is gone: its job is lost. One that has no job stays registered.
+    pub fn lose_machine(&mut self, scope: &str, name: &str) {
+        let Some(id) = self.tenant_mut(scope).runners.get(name).copied() else { return };
+        let Some(runner) = self.runners.get_mut(&id) else { return };
+        runner.online = false;
+        if let Some(set) = self.sets.get_mut(&runner.set) {
+            set.idle.remove(&id);
+        }
+        if let Some(job) = runner.job {
+            self.lose_job(job);
+        }
+    }
+
+    /// A runner starts with the config it was given, online and ready for one job: the set it is of. None when the
+    /// runner is not registered any more.
+    pub fn start_runner(&mut self, config: &str) -> Option<SetKey> {
+        let id = runner_of(config)?;
+        let runner = self.runners.get_mut(&id).filter(|runner| !runner.online)?;
+        runner.online = true;
+        let set_id = runner.set;
+        let set = self.sets.get_mut(&set_id)?;
+        set.idle.insert(id);
+        let key = set.key_of();
+        self.start_jobs(set_id);
+        Some(key)
+    }
+
+    /// The runners of that name: the scale set of each, and whether it is online.
+    pub fn runners_named(&self, name: &str) -> impl Iterator<Item = (u64, bool)> {
+        let ids = self.tenants.values().filter_map(move |tenant| tenant.runners.get(name));
+        ids.filter_map(|id| self.runners.get(id)).map(|runner| (runner.set, runner.online))
+    }
+
+    /// The names of all runners.
+    pub fn runner_names(&self) -> impl Iterator<Item = &str> {
+        self.runners.values().map(|runner| runner.name.as_str())
+    }
+
+    /// The names of the runners of a scale set, and whether each is online.
+    #[must_use]
+    pub fn runners_of(&self, key: &SetKey) -> Vec<(&str, bool)> {
+        let Some(set) = self.find_set(key) else { return Vec::new() };
+        let of_set = self.runners.values().filter(|runner| runner.set == set);
+        of_set.map(|runner| (runner.name.as_str(), runner.online)).collect()
+    }
+
     pub(super) fn generate_jit_config(&mut self, request: &HttpRequest, id: u64) -> HttpResponse {
         let Ok(wanted) = serde_json::from_slice::<JitRequest>(&request.body) else {
             return BAD_ARGUMENT.reply("The body is no request for a JIT config.");
@@ -123,7 +169,9 @@ impl GitHub {
             let message = format!("The runner {} is still running a job.", runner.name);
             return JOB_STILL_RUNNING.reply(&message);
         }
+        let runner = runner.name.clone();
         self.forget_runner(id);
+        self.facts.push(Fact::RunnerRemoved { runner });
         empty(204)
     }
 
@@ -147,6 +195,14 @@ impl GitHub {
         self.runners.insert(id, runner);
         id
     }
+}
+
+/// The runner that a config is for.
+fn runner_of(config: &str) -> Option<u64> {
+    let json = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).ok();
+    let config = json(&STANDARD.decode(config).ok()?)?;
+    let runner = json(&STANDARD.decode(config.get(".runner")?.as_str()?).ok()?)?;
+    runner.get("agentId")?.as_u64()
 }
 
 fn runner_not_found(id: u64) -> HttpResponse {

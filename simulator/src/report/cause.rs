@@ -1,6 +1,6 @@
 //! What happened, in words for people: the cause of all that one step did.
 
-use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply};
+use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, InstanceCall};
 use poolkeeper_core::event::Event;
 use poolkeeper_core::github::message::{JobMessage, JobMessageKind};
 use poolkeeper_core::github::reply::TransportErrorKind;
@@ -106,6 +106,12 @@ pub(super) const fn aws_call(call: &AwsCall) -> &'static str {
     match call {
         AwsCall::DescribeGroups { .. } => "describe_groups",
         AwsCall::SetDesiredCapacity { .. } => "set_desired_capacity",
+        AwsCall::Instances { call, .. } => match call {
+            InstanceCall::Protect { .. } => "set_instance_protection",
+            InstanceCall::Terminate { .. } => "terminate_instance",
+            InstanceCall::PutConfig { .. } => "put_config",
+            InstanceCall::DeleteConfig { .. } => "delete_config",
+        },
     }
 }
 

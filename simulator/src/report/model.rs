@@ -238,7 +238,7 @@ impl Collector {
     fn aws_called(&mut self, told: &Told<'_>, id: RequestId, call: &AwsCall) {
         self.calls.made(told.at, "aws", cause::aws_call(call));
         let since = match call {
-            AwsCall::DescribeGroups { .. } => None,
+            AwsCall::DescribeGroups { .. } | AwsCall::Instances { .. } => None,
             AwsCall::SetDesiredCapacity { group, .. } => {
                 let pool = self.by_group.get(group).and_then(|place| self.pools.get_mut(*place));
                 let heard = matches!(told.event, Event::GitHubReply { .. }).then_some(told.at);

@@ -96,6 +96,9 @@ fn config(dir: &Path, sandbox: &Sandbox, files: &DaemonFiles) -> String {
     }
     line(format_args!("\n[aws]\nregion = {}", quoted(REGION)));
     line(format_args!("endpoint_url = {}", quoted(&sandbox.aws_url)));
+    if sandbox.with(|world, _| world.is_managed()) {
+        line(format_args!("\n[pool]\nrunners = \"managed\""));
+    }
     line(format_args!("\n[journal]\ndir = {}", path(&files.journal)));
     text
 }

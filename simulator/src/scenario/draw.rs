@@ -126,6 +126,7 @@ fn knobs(dice: &mut Dice) -> Knobs {
     let (fastest, boot) = (dice.pick(&[1, 5, 50, 200]), dice.pick(&[2000, 15_000, 60_000, 180_000]));
     Knobs {
         enterprise: dice.chance(25),
+        managed: dice.chance(50),
         latency_ms: (fastest, fastest * dice.pick(&[1, 5, 20])),
         boot_ms: (boot, boot * dice.pick(&[1, 2, 4])),
         shutdown_ms: dice.pick(&[1000, 5000, 60_000]),

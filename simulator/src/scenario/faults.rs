@@ -73,8 +73,19 @@ const CALLS: &[&str] = &[
     "create_scale_set",
     "update_scale_set",
     "delete_scale_set",
+    "jit_config",
+    "runner_by_name",
+    "remove_runner",
 ];
-const AWS_CALLS: &[&str] = &["aws", "DescribeAutoScalingGroups", "SetDesiredCapacity"];
+const AWS_CALLS: &[&str] = &[
+    "aws",
+    "DescribeAutoScalingGroups",
+    "SetDesiredCapacity",
+    "SetInstanceProtection",
+    "TerminateInstanceInAutoScalingGroup",
+    "PutParameter",
+    "DeleteParameter",
+];
 const STATUSES: &[u16] = &[400, 401, 403, 404, 409, 410, 429, 500, 501, 502, 503, 504, 204, 302];
 const EXCEPTIONS: &[&str] = &[
     "",

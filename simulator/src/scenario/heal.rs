@@ -17,6 +17,8 @@ const RATE_WINDOW: Duration = Duration::from_secs(3660);
 const STOPS_IN: Duration = Duration::from_secs(11);
 /// The most jobs of one stream that are looked at.
 const MOST_TO_COME: usize = 10_000;
+/// The longest from an instance in service to its config, and from its job's end to its own.
+const HAND_OVER_MS: u64 = 10_000;
 /// A job of the probe runs this long.
 const PROBE_RUNS: Duration = Duration::from_secs(20);
 
@@ -133,7 +135,7 @@ impl Stage<'_> {
     /// How long the last jobs take: behind a wall they may run one after the other.
     pub(super) fn time_to_probe(&self) -> Duration {
         let jobs = if self.is_walled() { u64::try_from(self.served().len()).unwrap_or(1).max(1) } else { 1 };
-        time_for_a_job(&self.scenario.knobs, PROBE_RUNS.as_millis()).times(jobs)
+        time_for_a_job(&self.scenario.knobs, PROBE_RUNS.as_millis()).times(jobs) + late_boots(&self.scenario.knobs)
     }
 
     /// How long it may take until all that was left behind is made up for.
@@ -146,7 +148,8 @@ impl Stage<'_> {
         let backlog =
             if self.is_walled() { backlog.fold(Duration::ZERO, |sum, span| sum + span) } else { longest(backlog) };
         let last_comes = longest(self.jobs_to_come().map(|(at, _, _)| at.since(self.simulation.at())));
-        let usual = RECOVERY + hour + last_comes + backlog + time_for_a_job(knobs, knobs.idle_grace_ms);
+        let usual =
+            RECOVERY + hour + last_comes + backlog + late_boots(knobs) + time_for_a_job(knobs, knobs.idle_grace_ms);
         self.scenario.recovers_ms.map_or(usual, |most| Duration::from_millis(most).min(usual))
     }
 
@@ -179,9 +182,16 @@ fn longest(spans: impl Iterator<Item = Duration>) -> Duration {
     spans.max().unwrap_or_default()
 }
 
+/// What takes longer than its deadline is replaced, comes up all the same, and is then one too many.
+fn late_boots(knobs: &Knobs) -> Duration {
+    let late = knobs.managed && knobs.boot_ms.1 > 2 * knobs.boot_deadline_ms;
+    Duration::from_millis(if late { 3 * (knobs.boot_ms.1 + knobs.idle_grace_ms) } else { 0 })
+}
+
 /// The longest that an instance takes to come, serve one job, and leave.
 pub(super) fn time_for_a_job(knobs: &Knobs, runs_ms: u64) -> Duration {
     let (_, boot_ms) = knobs.boot_ms;
     let whole = boot_ms + knobs.register_ms + knobs.leave_ms + knobs.shutdown_ms + knobs.describe_lag_ms;
+    let whole = if knobs.managed { whole + HAND_OVER_MS } else { whole };
     Duration::from_millis(whole + runs_ms + knobs.idle_grace_ms)
 }

@@ -1,7 +1,7 @@
 //! What peers, daemon and runners are like in a scenario.
 
 use poolkeeper_core::config::{
-    Config, ConnectionConfig, CredentialKind, Defences, OnGroupGone, OrgWalls, PoolDefaults, RawConfig,
+    Config, ConnectionConfig, CredentialKind, Defences, OnGroupGone, OrgWalls, PoolDefaults, RawConfig, Runners,
 };
 use poolkeeper_core::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
@@ -36,6 +36,8 @@ pub struct Knobs {
     pub aws_per_second: u32,
     /// How long a surplus lasts before capacity is lowered.
     pub idle_grace_ms: u64,
+    /// Whether the daemon gives instances their runners.
+    pub managed: bool,
     /// How long an instance may take to start.
     pub boot_deadline_ms: u64,
     /// Whether scale sets of groups that are gone are deleted.
@@ -88,6 +90,7 @@ impl Default for Knobs {
             aws_burst: 0,
             aws_per_second: 0,
             idle_grace_ms: 90_000,
+            managed: false,
             boot_deadline_ms: 600_000,
             delete_sets: false,
             max_runners: 0,
@@ -124,6 +127,7 @@ struct Whole {
     aws_burst: u32,
     aws_per_second: u32,
     idle_grace_ms: u64,
+    managed: bool,
     boot_deadline_ms: u64,
     delete_sets: bool,
     max_runners: u32,
@@ -202,7 +206,9 @@ impl Knobs {
                 ..AwsConfig::default()
             },
             groups: pools.iter().map(PoolPlan::spec).collect(),
+            store_rate: None,
             runners: RunnersConfig {
+                managed: self.managed,
                 register: ms(self.register_ms),
                 leave: ms(self.leave_ms),
                 broken_percent: self.broken_percent,
@@ -238,6 +244,7 @@ impl Knobs {
             pool: PoolDefaults {
                 idle_grace: Duration::from_millis(self.idle_grace_ms),
                 boot_deadline: Duration::from_millis(self.boot_deadline_ms),
+                runners: if self.managed { Runners::Managed } else { Runners::External },
                 on_group_gone: if self.delete_sets { OnGroupGone::Delete } else { OnGroupGone::Keep },
                 ..PoolDefaults::default()
             },

@@ -6,6 +6,7 @@ mod effort;
 mod frugal;
 mod jobs;
 mod lifecycle;
+mod managed;
 pub mod model;
 mod operator;
 mod secrecy;
@@ -27,6 +28,7 @@ pub use effort::{Bounded, Effort, Patient};
 pub use frugal::Frugal;
 pub use jobs::{AckLast, Acquisition, JobsEnd, Listening};
 pub use lifecycle::{KeepsPools, ProvedGone, Remembers, StopsQuietly};
+pub use managed::{NothingLeft, ProtectedFirst, ProvenFree};
 pub use operator::{StaysUp, TellsLabels};
 pub use secrecy::{NoSecret, holds_secret};
 pub use wire::{Asked, Flight, GroupSeen, SetSeen, Wire};
@@ -236,13 +238,21 @@ pub fn of_the_machine() -> Vec<Box<dyn Checker>> {
         Box::new(StopsQuietly::default()),
         Box::new(StaysUp::default()),
         Box::new(TellsLabels::default()),
+        Box::new(ProtectedFirst),
     ]
 }
 
 /// Those that know the truth behind the peers' words.
 #[must_use]
 pub fn of_the_world() -> Vec<Box<dyn Checker>> {
-    vec![Box::new(NoVictim::default()), Box::new(JobsEnd), Box::new(Target), Box::new(Listening)]
+    vec![
+        Box::new(NoVictim::default()),
+        Box::new(ProvenFree),
+        Box::new(JobsEnd),
+        Box::new(Target),
+        Box::new(Listening),
+        Box::new(NothingLeft),
+    ]
 }
 
 /// What remains of a sealed reply.

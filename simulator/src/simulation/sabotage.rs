@@ -3,6 +3,7 @@
 
 mod capacity;
 mod catalog;
+mod managed;
 mod messages;
 mod traffic;
 

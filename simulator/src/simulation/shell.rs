@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use poolkeeper_core::aws::AwsError;
+use poolkeeper_core::aws::{AwsCall, AwsError, InstanceCall};
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::reply::{ReplyHeaders, TransportError, TransportErrorKind};
 use poolkeeper_core::github::request::{Auth, CallKind, Request, RequestId, Slot};
@@ -66,7 +66,13 @@ impl Shell {
         match effect {
             Effect::GitHub { id, call, request } => self.send(world, at, *id, *call, request),
             Effect::Aws { id, call } => {
-                let (delay, result) = world.aws_call_in_time(at, call);
+                let config = match call {
+                    AwsCall::Instances { call: InstanceCall::PutConfig { config, .. }, .. } => self.vault.get(config),
+                    AwsCall::Instances { .. } | AwsCall::DescribeGroups { .. } | AwsCall::SetDesiredCapacity { .. } => {
+                        None
+                    }
+                };
+                let (delay, result) = world.aws_call_in_time(at, call, config.map(Secret::reveal));
                 let way = match &result {
                     Err(AwsError::Transport { .. }) => self.latency.1,
                     Ok(_) | Err(_) => self.some_latency(),

@@ -93,6 +93,6 @@ impl Fleet {
 pub(super) const fn query(call: &AwsCall) -> Option<(&GroupQuery, Option<&String>)> {
     match call {
         AwsCall::DescribeGroups { query, next_token } => Some((query, next_token.as_ref())),
-        AwsCall::SetDesiredCapacity { .. } => None,
+        AwsCall::SetDesiredCapacity { .. } | AwsCall::Instances { .. } => None,
     }
 }

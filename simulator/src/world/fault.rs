@@ -190,10 +190,15 @@ impl Faults {
 }
 
 impl FaultAction {
-    /// Whether it is what success looks like: of a peer that says so and does nothing nobody can tell.
+    /// Whether it is what a true answer that ends the matter looks like: of a peer that says so and does nothing nobody can tell.
     pub(super) fn is_success_of(&self, call: &str) -> bool {
-        let ends = matches!(call, "acknowledge" | "delete_session" | "delete_scale_set");
-        ends && matches!(self, Self::Status { code: 204, .. })
+        let Self::Status { code, body, .. } = self else { return false };
+        match call {
+            "acknowledge" | "delete_session" | "delete_scale_set" => *code == 204,
+            // The gate: that it tells no lies is what everything rests on.
+            "remove_runner" => *code == 204 || body.contains("AgentNotFound"),
+            _ => false,
+        }
     }
 
     pub(super) fn before(self, aws: bool, unix_ms: u64) -> Verdict {

@@ -217,8 +217,11 @@ impl Ledger {
     pub(super) fn job_loses_instance(&mut self, id: JobId, cause: Cause, group: &str, released: bool) {
         let Some(record) = self.jobs.get_mut(&id).filter(|record| record.ended_us.is_none()) else { return };
         record.lost_to = Some(cause);
-        if cause == (Cause::ScaleIn { by: Actor::Caller }) {
+        let picked = cause == (Cause::ScaleIn { by: Actor::Caller });
+        let asked_for = cause == (Cause::Asked { by: Actor::Caller });
+        if picked || asked_for {
             self.totals.killed += 1;
+            let released = released && picked;
             self.victims.push_back(Victim { group: group.to_owned(), released });
             while self.victims.len() > MAX_VICTIMS {
                 self.victims.pop_front();

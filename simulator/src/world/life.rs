@@ -15,6 +15,10 @@ const MAX_ROUNDS: usize = 100_000;
 pub(super) enum Timer {
     /// An instance's runner registers.
     Connect(String),
+    /// An instance looks whether its config is there.
+    Fetch(String),
+    /// An instance has waited long enough for its config.
+    GiveUp(String),
     /// A job that runs comes to its end.
     Finish(JobId),
     /// A job is called off.
@@ -83,7 +87,10 @@ impl World {
             self.github.set_time(self.at.now);
             fired = true;
             match timer {
+                Timer::Connect(instance) if self.runners.managed => self.start_with_config(instance),
                 Timer::Connect(instance) => self.connect(instance),
+                Timer::Fetch(instance) => self.fetch(instance),
+                Timer::GiveUp(instance) => self.give_up(instance),
                 Timer::Finish(job) => self.finish(job),
                 Timer::Cancel(job) => drop(self.github.cancel_job(job)),
                 Timer::Leave(instance) => self.leave(&instance),
@@ -122,6 +129,40 @@ impl World {
             Some(key) => agent.set = Some(key),
             None if self.at.now.mono.since(agent.since) >= self.runners.gives_up => self.leave(&instance),
             None => self.at_in(self.runners.retry, Timer::Connect(instance)),
+        }
+    }
+
+    /// A config was stored: its instance, which looks again and again, will find it.
+    pub(super) fn config_stored(&mut self, instance: &str) {
+        if self.agents.by_instance.get(instance).is_some_and(|agent| agent.config.is_none()) {
+            let spread = self.runners.retry.as_millis().max(1);
+            let wait = poolkeeper_core::time::Duration::from_millis(self.rng.below(spread));
+            self.at_in(wait, Timer::Fetch(instance.to_owned()));
+        }
+    }
+
+    fn fetch(&mut self, instance: String) {
+        let Some(agent) = self.agents.by_instance.get_mut(&instance).filter(|agent| agent.config.is_none()) else {
+            return;
+        };
+        if let Some(config) = self.store.take(self.at.now.mono, &instance) {
+            agent.config = Some(config);
+            self.at_in(self.runners.register, Timer::Connect(instance));
+        }
+    }
+
+    fn give_up(&mut self, instance: String) {
+        if self.agents.by_instance.get(&instance).is_some_and(|agent| agent.config.is_none()) {
+            self.at_in(self.runners.lingers(), Timer::Leave(instance));
+        }
+    }
+
+    fn start_with_config(&mut self, instance: String) {
+        let Some(agent) = self.agents.by_instance.get_mut(&instance) else { return };
+        match agent.config.as_deref().and_then(|config| self.github.start_runner(config)) {
+            Some(key) => agent.set = Some(key),
+            // GitHub knows no such runner any more.
+            None => self.at_in(self.runners.lingers(), Timer::Leave(instance)),
         }
     }
 
@@ -166,7 +207,12 @@ impl World {
                 if let Some(runner) = runner
                     && self.agents.by_instance.contains_key(&runner)
                 {
-                    self.at_in(self.runners.leave, Timer::Leave(runner));
+                    self.at_in(self.runners.lingers(), Timer::Leave(runner));
+                }
+            }
+            Fact::RunnerRemoved { runner } => {
+                if self.agents.by_instance.get(&runner).is_some_and(|agent| agent.config.is_some()) {
+                    self.at_in(self.runners.lingers(), Timer::Leave(runner));
                 }
             }
         }
@@ -177,7 +223,7 @@ impl World {
         let of_set = self.agents.by_instance.iter().filter(|(_, agent)| agent.set.as_ref() == Some(key));
         let instances: Vec<String> = of_set.map(|(instance, _)| instance.clone()).collect();
         for instance in instances {
-            self.at_in(self.runners.leave, Timer::Leave(instance));
+            self.at_in(self.runners.lingers(), Timer::Leave(instance));
         }
     }
 
@@ -190,9 +236,14 @@ impl World {
                 if self.rng.below(100) < self.runners.broken_percent {
                     return self.at_in(self.runners.gives_up, Timer::Leave(id));
                 }
-                let agent = Agent { group, since: self.at.now.mono, set: None, job: None };
+                let agent = Agent { group, since: self.at.now.mono, set: None, job: None, config: None };
                 self.agents.by_instance.insert(id.clone(), agent);
-                self.at_in(self.runners.register, Timer::Connect(id));
+                if self.runners.managed {
+                    self.at_in(self.runners.gives_up, Timer::GiveUp(id.clone()));
+                    self.config_stored(&id);
+                } else {
+                    self.at_in(self.runners.register, Timer::Connect(id));
+                }
             }
             AwsEvent::InstanceTerminating { id, cause, group } => {
                 let Some(agent) = self.agents.by_instance.remove(&id) else { return };
@@ -202,7 +253,11 @@ impl World {
                 }
                 if let Some(key) = agent.set {
                     self.github.set_time(self.at.now);
-                    self.github.lose_runner(&key.scope, &id);
+                    if self.runners.managed {
+                        self.github.lose_machine(&key.scope, &id);
+                    } else {
+                        self.github.lose_runner(&key.scope, &id);
+                    }
                 }
             }
             AwsEvent::InstanceGone { .. } => {}

@@ -1,12 +1,13 @@
 //! Calls that faults hit: what is answered, what is late, and what is carried out when nobody waits for it any more.
 
-use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply};
+use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, InstanceCall};
 use poolkeeper_core::time::Duration;
 
 use super::fault::{self, Verdict};
 use super::{FaultAction, World, WorldNow};
 use crate::aws;
 use crate::http::{HttpRequest, HttpResponse, Served, Ticket};
+use crate::store;
 
 /// Tickets of hung calls count down from here: those of polls count up.
 const LAST_TICKET: u64 = u64::MAX;
@@ -20,31 +21,34 @@ const MAX_LINGERING: usize = 1000;
 pub(super) enum Lingering {
     GitHub(HttpRequest),
     Aws(HttpRequest),
-    AwsCall(AwsCall),
+    /// A call, and the config it brings.
+    AwsCall(AwsCall, Option<String>),
 }
 
 impl World {
-    /// One of the core's calls to AWS, and how long its end is delayed.
-    pub fn aws_call_in_time(&mut self, at: WorldNow, call: &AwsCall) -> (Duration, Result<AwsReply, AwsError>) {
+    /// One of the core's calls to AWS with the config it brings, and how long its end is delayed.
+    pub fn aws_call_in_time(
+        &mut self,
+        at: WorldNow,
+        call: &AwsCall,
+        config: Option<&str>,
+    ) -> (Duration, Result<AwsReply, AwsError>) {
         self.settle(at);
-        let action = match call {
-            AwsCall::DescribeGroups { .. } => "DescribeAutoScalingGroups",
-            AwsCall::SetDesiredCapacity { .. } => "SetDesiredCapacity",
-        };
+        let action = call.action();
         self.ledger.count_call("aws", action);
         let verdict = self.verdict(action, "aws");
         if let Some(error) = fault::as_aws_error(&verdict) {
             let wait = match verdict {
                 Verdict::Hang => AWS_TIMEOUT,
                 Verdict::Linger(span) => {
-                    self.linger(span, Lingering::AwsCall(call.clone()));
+                    self.linger(span, Lingering::AwsCall(call.clone(), config.map(str::to_owned)));
                     AWS_TIMEOUT
                 }
                 Verdict::Carry(_) | Verdict::Answer(_) | Verdict::Close => Duration::ZERO,
             };
             return (wait, Err(error));
         }
-        let result = self.aws.call(at.now, call);
+        let result = self.carry_out(call, config);
         self.settle(at);
         let lost = |why: &str| Err(AwsError::Transport { message: why.to_owned() });
         match verdict {
@@ -55,6 +59,36 @@ impl World {
             Verdict::Carry(Some(_)) => (Duration::ZERO, lost("the reply was lost")),
             Verdict::Carry(None) | Verdict::Answer(_) | Verdict::Hang | Verdict::Close | Verdict::Linger(_) => {
                 (Duration::ZERO, result)
+            }
+        }
+    }
+
+    pub(super) fn serve_aws(&mut self, at: WorldNow, request: &HttpRequest) -> HttpResponse {
+        if store::wire::action_name(request).is_none() {
+            return aws::query::serve(&mut self.aws, at.now, request);
+        }
+        let served = self.store.serve(at.now.mono, request, &self.aws.config().region);
+        if let Some(instance) = served.stored_for {
+            self.config_stored(&instance);
+        }
+        served.reply
+    }
+
+    fn carry_out(&mut self, call: &AwsCall, config: Option<&str>) -> Result<AwsReply, AwsError> {
+        let now = self.at.now;
+        match call {
+            AwsCall::Instances { call: InstanceCall::PutConfig { instance, .. }, .. } => {
+                let config = config.unwrap_or_default().to_owned();
+                self.store.put(now.mono, instance, config)?;
+                self.config_stored(instance);
+                Ok(AwsReply::Done)
+            }
+            AwsCall::Instances { call: InstanceCall::DeleteConfig { instance }, .. } => {
+                self.store.delete(now.mono, instance)?;
+                Ok(AwsReply::Done)
+            }
+            AwsCall::Instances { .. } | AwsCall::DescribeGroups { .. } | AwsCall::SetDesiredCapacity { .. } => {
+                self.aws.call(now, call)
             }
         }
     }
@@ -102,9 +136,9 @@ impl World {
                         self.github.cancel(ticket);
                     }
                 }
-                Lingering::Aws(request) => drop(aws::query::serve(&mut self.aws, self.at.now, &request)),
+                Lingering::Aws(request) => drop(self.serve_aws(self.at, &request)),
                 // Nobody hears of a refusal.
-                Lingering::AwsCall(call) => drop(self.aws.call(self.at.now, &call)),
+                Lingering::AwsCall(call, config) => drop(self.carry_out(&call, config.as_deref())),
             }
         }
         any

@@ -6,9 +6,11 @@ use crate::aws::ApiError;
 use crate::http::HttpRequest;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256 ";
-const SERVICE: &str = "autoscaling";
-
-pub(crate) fn check(request: &HttpRequest, region: &str) -> Result<(), ApiError> {
+/// Whether a request was signed in that form.
+///
+/// # Errors
+/// As AWS refuses.
+pub(crate) fn check(request: &HttpRequest, service: &str, region: &str) -> Result<(), ApiError> {
     let header = |name: &str| request.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_ref());
     let Some(authorization) = header("authorization") else {
         let message = "Missing Authentication Token";
@@ -36,11 +38,11 @@ pub(crate) fn check(request: &HttpRequest, region: &str) -> Result<(), ApiError>
     if signature.len() != 64 || !signature.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(mismatch("The request signature we calculated does not match the signature you provided."));
     }
-    check_scope(credential, date, region)
+    check_scope(credential, date, (service, region))
 }
 
 /// `KEY-ID/DATE/REGION/SERVICE/aws4_request`.
-fn check_scope(credential: &str, date: &str, region: &str) -> Result<(), ApiError> {
+fn check_scope(credential: &str, date: &str, (wanted, region): (&str, &str)) -> Result<(), ApiError> {
     let mut parts = credential.rsplit('/');
     let scope = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
     let (Some("aws4_request"), Some(service), Some(named_region), Some(day), Some(key)) = scope else {
@@ -50,8 +52,8 @@ fn check_scope(credential: &str, date: &str, region: &str) -> Result<(), ApiErro
         let message = "The security token included in the request is invalid.";
         return Err(ApiError::new(403, "InvalidClientTokenId", message));
     }
-    if service != SERVICE {
-        return Err(mismatch(&format!("Credential should be scoped to correct service: '{SERVICE}'.")));
+    if service != wanted {
+        return Err(mismatch(&format!("Credential should be scoped to correct service: '{wanted}'.")));
     }
     if named_region != region {
         return Err(mismatch(&format!("Credential should be scoped to a valid region, not '{named_region}'.")));

@@ -116,7 +116,8 @@ fn said(effects: &[Effect], was: &Grounds, is: &Grounds) -> Option<Cause> {
         | PoolFact::Scaling(_)
         | PoolFact::ScalingFailed { .. }
         | PoolFact::DesiredChanged { .. }
-        | PoolFact::CallFailed { .. } => None,
+        | PoolFact::CallFailed { .. }
+        | PoolFact::Runner(_) => None,
     });
     told.or_else(|| (statistics != before).then_some(Cause::Counts { statistics, before }))
 }

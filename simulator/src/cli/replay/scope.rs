@@ -72,7 +72,9 @@ impl Scope {
             Effect::GitHub { id, .. } | Effect::Cancel { id } => {
                 machine.pool_of_call(*id).is_some_and(|pool| self.holds(machine, pool))
             }
-            Effect::Aws { call: AwsCall::SetDesiredCapacity { group, .. }, .. } => is_group(group),
+            Effect::Aws {
+                call: AwsCall::SetDesiredCapacity { group, .. } | AwsCall::Instances { group, .. }, ..
+            } => is_group(group),
             Effect::Aws { call: AwsCall::DescribeGroups { query: GroupQuery::Named(names), .. }, .. } => {
                 names.iter().any(is_group)
             }

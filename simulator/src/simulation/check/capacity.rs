@@ -9,6 +9,7 @@ use poolkeeper_core::time::Duration;
 use super::model::{self, Capacity};
 use super::wire::GroupSeen;
 use super::{Checker, Moment, Observed};
+use crate::world::World;
 
 /// The writes of a step: group, what is known of it, and the capacity.
 fn writes<'a>(moment: &Moment<'a>) -> impl Iterator<Item = (&'a str, Option<&'a GroupSeen>, u32)> {
@@ -17,7 +18,7 @@ fn writes<'a>(moment: &Moment<'a>) -> impl Iterator<Item = (&'a str, Option<&'a 
         Effect::Aws { call: AwsCall::SetDesiredCapacity { group, desired }, .. } => {
             Some((group.as_str(), wire.group(group), *desired))
         }
-        Effect::Aws { call: AwsCall::DescribeGroups { .. }, .. }
+        Effect::Aws { call: AwsCall::DescribeGroups { .. } | AwsCall::Instances { .. }, .. }
         | Effect::GitHub { .. }
         | Effect::Cancel { .. }
         | Effect::Remember { .. }
@@ -126,9 +127,17 @@ impl Checker for Bounds {
             }
             let Some(wish) = model::wish(&seen.tags, machine.config()) else { continue };
             // Instances that cannot serve are replaced beyond the owner's bound, never beyond the group's.
-            let useless = seen.unhealthy + seen.pending;
+            let idle = moment.observed.world.filter(|world| world.is_managed()).map_or(0, |world| {
+                let serves = |(set, online): (u64, bool)| online && set == seen.set;
+                let useless = |id: &&str| !world.github_model().runners_named(id).any(serves);
+                u32::try_from(seen.in_service().filter(useless).count()).unwrap_or(u32::MAX)
+            });
+            let useless = seen.unhealthy + seen.pending + idle;
             let most = model::most(&wish, seen.min_size, seen.max_size).saturating_add(useless);
-            if desired > most && !machine.config().pools.contains_key(name) {
+            // What serves in a managed pool stays until it is proven free: its capacity is lowered to that.
+            let lowers =
+                moment.observed.world.is_some_and(World::is_managed) && seen.plausible.iter().any(|now| desired < *now);
+            if desired > most && !lowers && !machine.config().pools.contains_key(name) {
                 return Err(format!("{name}: {desired} is more than the {most} that its owner wants"));
             }
         }

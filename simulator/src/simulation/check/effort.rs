@@ -113,17 +113,20 @@ const fn budget(call: CallKind) -> Budget {
         | CallKind::CreateScaleSet
         | CallKind::UpdateScaleSet
         | CallKind::DeleteScaleSet => (70, 0),
-        CallKind::JitConfig
-        | CallKind::RunnerByName
-        | CallKind::Runner
-        | CallKind::Runners
-        | CallKind::RemoveRunner => (0, 0),
+        // For each instance there is a row of its own, bounded there.
+        CallKind::JitConfig | CallKind::RunnerByName | CallKind::RemoveRunner => (u32::MAX, 0),
+        CallKind::Runners => (20, 0),
+        CallKind::Runner => (0, 0),
     };
     Budget { each, a_message }
 }
 
 /// Describes a minute: every 2 s those in motion, and a listing that may fail some times.
 const DESCRIBES: u32 = 60;
+/// Calls of a kind about one instance in a minute: what fails is repeated after waits that double.
+const CALLS_AN_INSTANCE: u32 = 12;
+/// Calls that protect instances of a group in a minute: one every 2 s as new ones are seen.
+const PROTECTIONS: u32 = 40;
 /// Writes a minute of one group: each follows from a message, a describe or a wait that grows.
 const WRITES: u32 = 60;
 const MINUTE_MS: u64 = 60_000;
@@ -136,6 +139,7 @@ pub struct Effort {
     messages: BTreeMap<u64, u32>,
     writes: BTreeMap<String, u32>,
     describes: u32,
+    instances: BTreeMap<(&'static str, String), u32>,
 }
 
 impl Checker for Effort {
@@ -186,14 +190,14 @@ impl Effort {
         let Budget { each, a_message } = budget(call);
         let groups = if set == 0 { count(moment.wire.groups()).max(1) } else { 1 };
         let messages = self.messages.get(&set).copied().unwrap_or(0);
-        if *calls > each * groups + a_message * messages {
+        if *calls > each.saturating_mul(groups).saturating_add(a_message * messages) {
             return Err(format!("{calls} of {} in a minute, of set {set}, with {messages} messages", call.as_str()));
         }
         Ok(())
     }
 
     fn asked_aws(&mut self, call: &poolkeeper_core::aws::AwsCall, moment: &Moment<'_>) -> Result<(), String> {
-        use poolkeeper_core::aws::{AwsCall, GROUPS_A_PAGE};
+        use poolkeeper_core::aws::{AwsCall, GROUPS_A_PAGE, InstanceCall};
         match call {
             AwsCall::DescribeGroups { .. } => {
                 self.describes += 1;
@@ -212,6 +216,19 @@ impl Effort {
                 let messages = self.messages.get(&set).copied().unwrap_or(0);
                 if *writes > WRITES + messages {
                     return Err(format!("{writes} writes to {group} in a minute, with {messages} messages"));
+                }
+            }
+            AwsCall::Instances { group, call: about } => {
+                let (name, most) = match about {
+                    InstanceCall::Protect { .. } => (group, PROTECTIONS),
+                    InstanceCall::Terminate { instance, .. }
+                    | InstanceCall::PutConfig { instance, .. }
+                    | InstanceCall::DeleteConfig { instance } => (instance, CALLS_AN_INSTANCE),
+                };
+                let calls = self.instances.entry((call.action(), name.clone())).or_default();
+                *calls += 1;
+                if *calls > most {
+                    return Err(format!("{calls} of {} in a minute, of {name}", call.action()));
                 }
             }
         }

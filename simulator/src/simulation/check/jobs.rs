@@ -184,7 +184,12 @@ fn room_for(moment: &Moment<'_>, set: u64) -> u32 {
     let pools = machine.pools(None, super::MAX_POOLS);
     let Some(pool) = pools.iter().find(|pool| pool.scale_set_id == Some(set)) else { return 0 };
     let drains = matches!(pool.verdict, poolkeeper_core::notice::Verdict::Draining { .. });
-    if pool.paused || drains { 0 } else { pool.size_max.min(pool.group_max).max(pool.group_min) }
+    if pool.paused || drains {
+        return 0;
+    }
+    let most = pool.size_max.min(pool.group_max).max(pool.group_min);
+    // While instances do not come up, no more jobs are taken on than those that are there can run.
+    if pool.launches_held { most.min(pool.capacity) } else { most }
 }
 
 fn message_of(url: &str) -> Option<u64> {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use poolkeeper_core::aws::{AwsCall, AwsReply, GroupQuery};
+use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GroupQuery, InstanceCall};
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::message::Message;
 use poolkeeper_core::github::reply::{Body, Reply};
@@ -42,6 +42,13 @@ pub enum Asked {
         /// Whether it is a page of the listing of all groups.
         listing: bool,
     },
+    /// A call about instances.
+    Instances {
+        /// The group.
+        group: String,
+        /// The call.
+        call: InstanceCall,
+    },
     /// A write of desired capacity.
     Write {
         /// The group.
@@ -57,7 +64,7 @@ impl Asked {
     pub const fn of_github(&self) -> Option<(CallKind, u64)> {
         match self {
             Self::GitHub { call, set } => Some((*call, *set)),
-            Self::Describe { .. } | Self::Write { .. } => None,
+            Self::Describe { .. } | Self::Instances { .. } | Self::Write { .. } => None,
         }
     }
 }
@@ -103,6 +110,12 @@ impl Wire {
     #[must_use]
     pub fn group(&self, name: &str) -> Option<&GroupSeen> {
         self.groups.get(name)
+    }
+
+    /// Whether an instance was seen in service, healthy and protected.
+    #[must_use]
+    pub fn is_ready(&self, instance: &str) -> bool {
+        self.groups.values().any(|seen| seen.is_ready(instance))
     }
 
     /// How many groups were ever described.
@@ -155,6 +168,16 @@ impl Wire {
                     (Some(Flight { asked: Asked::Write { group, desired }, .. }), result) => {
                         if let Some(seen) = self.groups.get_mut(group) {
                             seen.wrote(at, *desired, result.is_ok());
+                        }
+                    }
+                    (Some(Flight { asked: Asked::Instances { group, call }, .. }), result) => {
+                        let seen = self.groups.get_mut(group);
+                        match (call, seen, result) {
+                            (InstanceCall::Protect { instances }, Some(seen), Ok(_)) => seen.protected(instances),
+                            (InstanceCall::Terminate { instance, .. }, Some(seen), Err(error)) => {
+                                seen.did_not_shrink(instance, !matches!(error, AwsError::Transport { .. }));
+                            }
+                            (_, _, _) => {}
                         }
                     }
                     (_, Ok(_) | Err(_)) => {}
@@ -243,6 +266,14 @@ impl Wire {
                     seen.writes(at, *desired);
                 }
                 Asked::Write { group: group.clone(), desired: *desired }
+            }
+            AwsCall::Instances { group, call } => {
+                if let (InstanceCall::Terminate { instance, decrement: true }, Some(seen)) =
+                    (call, self.groups.get_mut(group))
+                {
+                    seen.shrinks(instance);
+                }
+                Asked::Instances { group: group.clone(), call: call.clone() }
             }
         }
     }

@@ -3,6 +3,7 @@
 use poolkeeper_core::github::request::CallKind;
 
 use super::capacity::{Bends, Lazy, Meddles, Repeats, least_while_serving, less_while_pending, one_more};
+use super::managed::{OpensTheGate, Vouches, is_removal};
 use super::messages::{AcksAhead, AcksFirst, Greedy, Rewrites, one_job};
 use super::traffic::{
     Doubles, Drops, Exits, Late, Leaks, Loops, NeverAgain, Recalls, admin_came, conflict, empty_success, is_drop,
@@ -85,6 +86,20 @@ pub fn all() -> Vec<Sabotage> {
         on("stays_up", "the process ends at a poll's empty answer", exits_on_an_empty_success, empty_polls),
         on("tells_labels", "nothing is said of labels that GitHub did not take", says_nothing_of_labels, relabelled),
         on("target", "one more is written than was decided", || Box::new(Bends(|n| n + 1)), as_it_is),
+        on("protected_first", "every instance is said to be protected", || Box::new(Vouches), managed_and_unprotected),
+        on(
+            "proven_free",
+            "runners that GitHub does not remove count as removed",
+            || Box::new(OpensTheGate::default()),
+            managed,
+        ),
+        on(
+            "no_victim",
+            "runners that GitHub does not remove count as removed",
+            || Box::new(OpensTheGate::default()),
+            managed,
+        ),
+        on("nothing_left", "no runner is ever removed", || Box::new(Drops(is_removal)), managed_and_broken),
         on("listening", "no poll is ever sent", || Box::new(Drops(is_poll)), as_it_is),
     ]
 }
@@ -144,6 +159,20 @@ fn unprotected(scenario: &mut Scenario) {
     for pool in &mut scenario.pools {
         pool.unprotected = true;
     }
+}
+
+const fn managed(scenario: &mut Scenario) {
+    scenario.knobs.managed = true;
+}
+
+fn managed_and_unprotected(scenario: &mut Scenario) {
+    managed(scenario);
+    unprotected(scenario);
+}
+
+const fn managed_and_broken(scenario: &mut Scenario) {
+    managed(scenario);
+    scenario.knobs.broken_percent = 30;
 }
 
 fn stop(scenario: &mut Scenario) {

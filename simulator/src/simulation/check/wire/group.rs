@@ -1,6 +1,8 @@
 //! An Auto Scaling group, as seen on the wire.
 
-use poolkeeper_core::aws::{Group, LifecycleState, Tag};
+use std::collections::BTreeSet;
+
+use poolkeeper_core::aws::{Group, Instance, LifecycleState, Tag};
 use poolkeeper_core::time::Instant;
 
 /// An Auto Scaling group, as seen on the wire.
@@ -22,6 +24,12 @@ pub struct GroupSeen {
     pub unprotected: u32,
     /// Of those in service, not healthy.
     pub unhealthy: u32,
+    /// Those in service and healthy, as the newest describe shows them.
+    in_service: BTreeSet<String>,
+    /// Those that were ever seen in service, healthy and protected.
+    ready: BTreeSet<String>,
+    /// Those that are being ended and take desired capacity along, while describes still show them as alive.
+    ending: BTreeSet<String>,
     /// What desired capacity may be: as described, and as written.
     pub plausible: Vec<u32>,
     /// The tags.
@@ -35,7 +43,7 @@ pub struct GroupSeen {
 }
 
 /// The most values that are kept as plausible.
-const MOST_PLAUSIBLE: usize = 8;
+const MOST_PLAUSIBLE: usize = 32;
 
 impl GroupSeen {
     pub(super) fn new(asked: Instant, group: &Group) -> Self {
@@ -55,11 +63,13 @@ impl GroupSeen {
             return;
         }
         if self.arn != group.arn {
-            *self = Self { arn: group.arn.clone(), set: self.set, ..Self::default() };
+            let ready = std::mem::take(&mut self.ready);
+            *self = Self { arn: group.arn.clone(), set: self.set, ready, ..Self::default() };
         }
         self.asked = asked;
         (self.min_size, self.max_size) = (group.min_size, group.max_size);
         (self.live, self.pending, self.unprotected, self.unhealthy) = (0, 0, 0, 0);
+        self.in_service.clear();
         for instance in &group.instances {
             match instance.state {
                 LifecycleState::Pending => {
@@ -70,6 +80,12 @@ impl GroupSeen {
                     self.live += 1;
                     self.unprotected += u32::from(!instance.protected);
                     self.unhealthy += u32::from(!instance.healthy);
+                    if instance.healthy {
+                        self.in_service.insert(instance.id.clone());
+                    }
+                    if instance.healthy && instance.protected && !self.ready.contains(&instance.id) {
+                        self.ready.insert(instance.id.clone());
+                    }
                 }
                 LifecycleState::Terminating | LifecycleState::Other(_) => {}
             }
@@ -94,6 +110,24 @@ impl GroupSeen {
                 self.plausible.push(group.desired);
             }
         }
+        self.look_for_endings(group);
+    }
+
+    /// A describe that shows an instance as alive that is being ended may be older than that.
+    fn look_for_endings(&mut self, group: &Group) {
+        let lives = |i: &&Instance| matches!(i.state, LifecycleState::Pending | LifecycleState::InService);
+        let live: BTreeSet<&str> = group.instances.iter().filter(lives).map(|i| i.id.as_str()).collect();
+        self.ending.retain(|id| live.contains(id.as_str()));
+        for desired in self.plausible.clone() {
+            for unseen in 1..=u32::try_from(self.ending.len()).unwrap_or(u32::MAX) {
+                self.may_be(desired.saturating_sub(unseen));
+            }
+        }
+    }
+
+    /// Those in service and healthy, as the newest describe shows them.
+    pub fn in_service(&self) -> impl Iterator<Item = &str> {
+        self.in_service.iter().map(String::as_str)
     }
 
     pub(super) fn writes(&mut self, at: Instant, desired: u32) {
@@ -113,6 +147,34 @@ impl GroupSeen {
             self.last_write = Some((at, desired));
         }
         self.may_be(desired);
+    }
+
+    /// Instances were protected.
+    pub(super) fn protected(&mut self, instances: &[String]) {
+        for id in instances {
+            if self.in_service.contains(id) {
+                self.ready.insert(id.clone());
+            }
+        }
+    }
+
+    pub(super) fn is_ready(&self, instance: &str) -> bool {
+        self.ready.contains(instance)
+    }
+
+    /// An instance is being ended, and takes desired capacity along.
+    pub(super) fn shrinks(&mut self, instance: &str) {
+        self.ending.insert(instance.to_owned());
+        for desired in self.plausible.clone() {
+            self.may_be(desired.saturating_sub(1));
+        }
+    }
+
+    /// An instance was not ended, or nobody knows.
+    pub(super) fn did_not_shrink(&mut self, instance: &str, surely: bool) {
+        if surely {
+            self.ending.remove(instance);
+        }
     }
 
     fn may_be(&mut self, desired: u32) {

@@ -1,0 +1,163 @@
+//! A pool whose instances we give their runners.
+
+use alloc::vec::Vec;
+
+use super::{Pool, PoolEffect};
+use crate::aws::{AwsError, Group};
+use crate::connection::Caller;
+use crate::context::Turn;
+use crate::github::answer::Answer;
+use crate::github::error::CallError;
+use crate::notice::PoolFact;
+use crate::runners::{MemberId, RunnersEffect, Target, Wishes};
+use crate::time::Instant;
+
+impl Pool {
+    pub(super) fn is_managed(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.is_managed)
+    }
+
+    /// A call to GitHub about an instance ended.
+    pub(super) fn called_runner(
+        &mut self,
+        cx: &mut Turn<'_>,
+        member: MemberId,
+        result: Result<Answer, CallError>,
+        effects: &mut Vec<PoolEffect>,
+    ) {
+        let wishes = self.wishes(cx.now);
+        let mut out = Vec::new();
+        self.runners.called(cx, member, result, &wishes, &mut out);
+        self.take_runners_effects(cx.now, out, effects);
+    }
+
+    /// The list of all runners of its scope is there, or could not be had.
+    pub(crate) fn counted(&mut self, cx: &mut Turn<'_>, result: &Result<Answer, CallError>) {
+        if !self.is_managed() {
+            return;
+        }
+        let set = self.scale_set.id().unwrap_or_default();
+        match result {
+            Ok(Answer::Runners(runners)) => self.runners.counted(cx.now, set, runners),
+            Ok(_) | Err(_) => self.runners.not_counted(cx),
+        }
+    }
+
+    /// A call to AWS about instances ended.
+    pub(crate) fn wrote_runner(
+        &mut self,
+        cx: &mut Turn<'_>,
+        target: &Target,
+        result: Result<(), AwsError>,
+        effects: &mut Vec<PoolEffect>,
+    ) {
+        let mut out = Vec::new();
+        self.runners.wrote(cx, target, result, &mut out);
+        self.take_runners_effects(cx.now, out, effects);
+    }
+
+    /// Does what is due for instances.
+    pub(super) fn reconcile_runners(&mut self, now: Instant, effects: &mut Vec<PoolEffect>) {
+        if !self.is_managed() {
+            if !self.runners.is_empty() {
+                self.abandon_runners(effects);
+            }
+            return;
+        }
+        let mut out = Vec::new();
+        if self.stopping {
+            return;
+        }
+        if self.gone {
+            self.runners.described(now, &Group::default(), &mut out);
+        } else if self.runners.is_empty() {
+            // It has only just become managed.
+            self.runners.described(now, &self.group, &mut out);
+        }
+        self.count_again(now);
+        let wishes = self.wishes(now);
+        if self.runners.wants_census(now, &wishes) {
+            effects.push(PoolEffect::Census);
+        }
+        self.runners.reconcile(now, &wishes, &mut out);
+        self.take_runners_effects(now, out, effects);
+        self.count_again(now);
+    }
+
+    /// Lets go of all instances.
+    pub(super) fn abandon_runners(&mut self, effects: &mut Vec<PoolEffect>) {
+        effects.extend(self.runners.abandon().map(PoolEffect::Drop));
+    }
+
+    /// Whether no write of desired capacity is on its way, or in doubt: only then may anything take it down.
+    pub(crate) const fn knows_desired(&self) -> bool {
+        self.scaler.is_certain()
+    }
+
+    /// A termination goes out to AWS: whether desired capacity goes down with it.
+    pub(crate) fn ends_instance(&mut self, now: Instant, target: &Target) -> bool {
+        self.count_again(now);
+        let wishes = self.wishes(now);
+        let decrement = self.runners.ends(target, &wishes);
+        if decrement {
+            self.scaler.shrinks();
+        }
+        decrement
+    }
+
+    /// When instances want to be looked after by the passage of time alone.
+    pub(super) fn runners_due(&self, now: Instant) -> Option<Instant> {
+        let looks_after = self.is_managed() && !self.stopping;
+        looks_after.then(|| self.runners.poll_timeout(now, &self.wishes(now))).flatten()
+    }
+
+    fn wishes(&self, now: Instant) -> Wishes {
+        let wanted = self.wanted(now);
+        let running = self.statistics.map_or(0, |statistics| statistics.running);
+        Wishes {
+            scale_set: self.scale_set.id().unwrap_or_default(),
+            target: self.scaler.target(&wanted),
+            serving: self.scaler.counts().ready,
+            desired: self.scaler.desired(),
+            goal: self.scaler.target(&wanted).saturating_add(self.scaler.counts().unusable),
+            jobs_wait: running < wanted.assigned,
+            idle_grace: wanted.idle_grace,
+            boot_deadline: wanted.boot_deadline,
+            may_act: self.session.is_open() && self.statistics.is_some() && !self.gone && self.scaler.is_fresh(now),
+            may_end: self.knows_desired() && self.spec.as_ref().is_some_and(|spec| !spec.paused),
+        }
+    }
+
+    fn count_again(&mut self, now: Instant) {
+        let boot_deadline = self.spec.as_ref().map(|spec| spec.boot_deadline).unwrap_or_default();
+        let runners = &self.runners;
+        self.scaler.count(now, &self.group, boot_deadline, |instance| runners.judge(instance));
+    }
+
+    fn take_runners_effects(&mut self, now: Instant, out: Vec<RunnersEffect>, effects: &mut Vec<PoolEffect>) {
+        for effect in out {
+            match effect {
+                RunnersEffect::Call(member, call) => {
+                    effects.push(PoolEffect::Call(Caller::Runner(self.id, member), call));
+                }
+                RunnersEffect::Aws(target, call) => effects.push(PoolEffect::Aws(target, call)),
+                RunnersEffect::Drop(slot) => effects.push(PoolEffect::Drop(slot)),
+                RunnersEffect::ShrinkRefused => self.scaler.shrink_refused(),
+                RunnersEffect::ShrinkInDoubt => self.scaler.shrink_in_doubt(now),
+                RunnersEffect::Note(_) => effects.extend(fact(effect)),
+            }
+        }
+    }
+}
+
+/// The fact that an effect tells, if it tells one.
+pub(super) fn fact(effect: RunnersEffect) -> Option<PoolEffect> {
+    match effect {
+        RunnersEffect::Note(fact) => Some(PoolEffect::Note(PoolFact::Runner(fact))),
+        RunnersEffect::Call(..)
+        | RunnersEffect::Aws(..)
+        | RunnersEffect::Drop(_)
+        | RunnersEffect::ShrinkRefused
+        | RunnersEffect::ShrinkInDoubt => None,
+    }
+}

@@ -1,0 +1,110 @@
+//! A model of the store that configs reach instances through: each is there until its instance takes it, somebody
+//! deletes it, or it expires.
+
+pub mod wire;
+
+use std::collections::BTreeMap;
+
+use poolkeeper_core::time::{Duration, Instant};
+
+use crate::aws::{ApiError, Bucket, Rate};
+
+/// How long a config stays at most.
+const EXPIRES_AFTER: Duration = Duration::from_secs(1800);
+
+/// Configs by instance.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigStore {
+    configs: BTreeMap<String, Stored>,
+    bucket: Option<Bucket>,
+}
+
+#[derive(Clone, Debug)]
+struct Stored {
+    config: String,
+    until: Instant,
+}
+
+impl ConfigStore {
+    /// An empty store with a rate of calls; `None`: unlimited.
+    #[must_use]
+    pub fn new(rate: Option<Rate>) -> Self {
+        Self { configs: BTreeMap::new(), bucket: rate.map(Bucket::new) }
+    }
+
+    /// Keeps a config for an instance, in place of one that is there.
+    ///
+    /// # Errors
+    /// When there are too many calls.
+    pub fn put(&mut self, now: Instant, instance: &str, config: String) -> Result<(), ApiError> {
+        self.throttle(now)?;
+        self.configs.insert(instance.to_owned(), Stored { config, until: now + EXPIRES_AFTER });
+        Ok(())
+    }
+
+    /// Deletes an instance's config; that there is none is as good.
+    ///
+    /// # Errors
+    /// When there are too many calls.
+    pub fn delete(&mut self, now: Instant, instance: &str) -> Result<(), ApiError> {
+        self.throttle(now)?;
+        self.configs.remove(instance);
+        Ok(())
+    }
+
+    /// An instance's config.
+    #[must_use]
+    pub fn get(&self, now: Instant, instance: &str) -> Option<&str> {
+        self.configs.get(instance).filter(|stored| now < stored.until).map(|stored| stored.config.as_str())
+    }
+
+    /// An instance takes its config, and leaves none.
+    pub fn take(&mut self, now: Instant, instance: &str) -> Option<String> {
+        let stored = self.configs.remove(instance)?;
+        (now < stored.until).then_some(stored.config)
+    }
+
+    /// The instances that a config is kept for.
+    pub fn instances(&self, now: Instant) -> impl Iterator<Item = &str> {
+        self.configs.iter().filter(move |(_, stored)| now < stored.until).map(|(instance, _)| instance.as_str())
+    }
+
+    /// Changes the rate of calls; `None`: unlimited.
+    pub fn set_rate(&mut self, rate: Option<Rate>) {
+        self.bucket = rate.map(Bucket::new);
+    }
+
+    fn throttle(&mut self, now: Instant) -> Result<(), ApiError> {
+        match self.bucket.as_mut().is_none_or(|bucket| bucket.take(now)) {
+            true => Ok(()),
+            false => Err(ApiError::throttling()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_is_taken_once_and_expires() {
+        let at = Instant::from_millis;
+        let mut store = ConfigStore::default();
+        store.put(at(0), "i-1", "one".to_owned()).unwrap();
+        store.put(at(0), "i-2", "two".to_owned()).unwrap();
+        store.put(at(1), "i-1", "again".to_owned()).unwrap();
+        assert_eq!(store.instances(at(2)).collect::<Vec<_>>(), ["i-1", "i-2"]);
+        assert_eq!(store.take(at(2), "i-1").as_deref(), Some("again"));
+        assert_eq!(store.take(at(2), "i-1"), None);
+        assert_eq!(store.instances(at(0) + EXPIRES_AFTER).count(), 0);
+        assert_eq!(store.take(at(0) + EXPIRES_AFTER, "i-2"), None);
+        store.delete(at(3), "i-3").unwrap();
+    }
+
+    #[test]
+    fn a_store_has_a_rate() {
+        let mut store = ConfigStore::new(Some(Rate { burst: 1, per_second: 1 }));
+        let mut put = |ms| store.put(Instant::from_millis(ms), "i-1", String::new()).is_ok();
+        assert_eq!([put(0), put(10), put(1100)], [true, false, true]);
+    }
+}
