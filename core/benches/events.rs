@@ -143,7 +143,8 @@ impl Bench {
                     Effect::Aws { call: AwsCall::SetDesiredCapacity { .. }, .. } => self.writes.push_back(effect),
                     Effect::Aws { call: AwsCall::DescribeGroups { .. }, .. } => self.describes.push_back(effect),
                     Effect::Note(_) => {}
-                    Effect::GitHub { .. }
+                    Effect::Aws { call: AwsCall::Instances { .. }, .. }
+                    | Effect::GitHub { .. }
                     | Effect::Cancel { .. }
                     | Effect::Remember { .. }
                     | Effect::Drop(_)
