@@ -124,6 +124,10 @@ impl Machine {
 
     /// Sends what may be sent now.
     pub(super) fn pump_aws(&mut self, effects: &mut Vec<Effect>) {
+        if self.stopping.is_some() {
+            self.aws.instances.clear();
+            self.aws.store.waiting.clear();
+        }
         let mut wait = None;
         while !self.aws.writes.is_empty() || !self.aws.instances.is_empty() || !self.aws.describes.is_empty() {
             if let Err(at) = self.aws.limiter.take(self.now) {

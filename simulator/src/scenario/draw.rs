@@ -31,8 +31,20 @@ impl Scenario {
                 }
             }
         }
+        leave_out_two_masters(&mut scenario);
         scenario.events.sort_by_key(|event| event.at_ms);
         scenario
+    }
+}
+
+/// Two daemons that serve one group for two scale sets, each by the tags of its time, cannot know of each other: each
+/// proves that its own runner on an instance is idle. That is known, and told of in `docs/managed-runners.md`.
+fn leave_out_two_masters(scenario: &mut Scenario) {
+    let second = scenario.events.iter().any(|event| matches!(event.what, What::SecondDaemon { .. }));
+    if scenario.knobs.managed && second {
+        let retags =
+            |what: &What| matches!(what, What::SetTag { key, .. } if key == "runs-on-org" || key == "runs-on-pool");
+        scenario.events.retain(|event| !retags(&event.what));
     }
 }
 
