@@ -33,7 +33,7 @@ const LISTENING_MAX: Duration = Duration::from_secs(30);
 /// What the last jobs may take, beyond the time in which jobs come.
 const LAST_JOBS_MAX: Duration = Duration::from_secs(120);
 /// How long the last instances may take to go.
-const EMPTY_MAX: Duration = Duration::from_secs(60);
+const EMPTY_MAX: Duration = Duration::from_secs(120);
 /// How long the daemon may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(20);
 /// Where logging is asked for: the demo's own lines are enough otherwise.

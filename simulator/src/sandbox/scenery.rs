@@ -97,7 +97,8 @@ fn config(dir: &Path, sandbox: &Sandbox, files: &DaemonFiles) -> String {
     line(format_args!("\n[aws]\nregion = {}", quoted(REGION)));
     line(format_args!("endpoint_url = {}", quoted(&sandbox.aws_url)));
     if sandbox.with(|world, _| world.is_managed()) {
-        line(format_args!("\n[pool]\nrunners = \"managed\""));
+        // Here a job takes seconds: what is one too many need not stay for long.
+        line(format_args!("\n[pool]\nrunners = \"managed\"\nidle_grace = \"10s\""));
     }
     line(format_args!("\n[journal]\ndir = {}", path(&files.journal)));
     text
