@@ -1,6 +1,7 @@
 //! The end of everything that goes wrong, and how long it may take until nothing is left of it.
 
 use poolkeeper_core::aws::Group;
+use poolkeeper_core::notice::Verdict;
 use poolkeeper_core::time::{Duration, Instant};
 
 use super::run::Stage;
@@ -15,6 +16,10 @@ const RECOVERY: Duration = Duration::from_secs(2400);
 const RATE_WINDOW: Duration = Duration::from_secs(3660);
 /// A daemon stops within 10 s.
 const STOPS_IN: Duration = Duration::from_secs(11);
+/// The longest until a daemon has seen tags that changed, and what it launched by the old ones has come up or not.
+const SEES_TAGS: Duration = Duration::from_secs(180);
+/// The most pools of a scenario, and more.
+const MOST_POOLS: usize = 1000;
 /// The most jobs of one stream that are looked at.
 const MOST_TO_COME: usize = 10_000;
 /// The longest from an instance in service to its config, and from its job's end to its own.
@@ -49,6 +54,7 @@ impl Stage<'_> {
             self.simulation.run_for(STOPS_IN);
         }
         self.simulation.start();
+        self.empty_again();
         self.call_off_the_hopeless();
     }
 
@@ -90,6 +96,21 @@ impl Stage<'_> {
         let binds = |key: &str| matches!(key, "runs-on-pool" | "runs-on-org");
         let retags = |what: &What| matches!(what, What::SetTag { group, key, .. } if group == name && binds(key));
         self.scenario.events.iter().any(|event| retags(&event.what))
+    }
+
+    /// By tags that it had not yet seen to be changed back, the daemon may have launched more: they are seen to as well.
+    fn empty_again(&mut self) {
+        let retagged = |plan: &&PoolPlan| self.was_retagged(&plan.group);
+        let retagged: Vec<_> = self.plans.iter().filter(retagged).map(|plan| plan.group.clone()).collect();
+        if retagged.is_empty() {
+            return;
+        }
+        self.simulation.run_for(SEES_TAGS);
+        let pools = self.simulation.machine().map(|machine| machine.pools(None, MOST_POOLS)).unwrap_or_default();
+        let waits = |name: &String| {
+            pools.iter().any(|pool| pool.group == *name && matches!(pool.verdict, Verdict::Draining { .. }))
+        };
+        retagged.iter().filter(|name| waits(name)).for_each(|name| self.empty(name));
     }
 
     /// A re-tag takes effect when the group has no instances: whoever retags sees to that.
