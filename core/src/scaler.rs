@@ -418,6 +418,9 @@ impl Scaler {
             let judgement = judge(&instance.id);
             match &instance.state {
                 LifecycleState::Pending | LifecycleState::InService if judgement == Judgement::Leaves => {
+                    // As long as AWS shows it, AWS may pick it, or another in its place.
+                    let exposed = instance.state == LifecycleState::InService && !instance.protected;
+                    counts.unprotected += u32::from(exposed);
                     counts.terminating += 1;
                 }
                 LifecycleState::Pending => {
