@@ -39,6 +39,8 @@ const RE_READ_SOON: Duration = Duration::from_secs(2);
 pub(crate) enum PoolEffect {
     /// Make this call on the pool's connection.
     Call(Caller, Call),
+    /// None of its instances has a runner that nobody knows of.
+    KnowsAll,
     /// Tell it which runners there are.
     Census,
     /// Make this call to AWS about its instances.

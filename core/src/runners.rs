@@ -128,6 +128,8 @@ enum Begun {
     Here,
     /// They were described.
     Yes,
+    /// None of them is a stranger, and that was told.
+    Known,
 }
 
 /// The managed instances of one pool. In: [`Self::described`], [`Self::heard`], [`Self::called`], [`Self::wrote`]; out:
@@ -193,9 +195,18 @@ impl Runners {
     /// Before the first describe: whether those in service were looked after by an earlier process, so that one without
     /// a runner of its name has none.
     pub const fn trust(&mut self, was_ours: bool) {
-        if !matches!(self.begun, Begun::Yes) {
+        if matches!(self.begun, Begun::Nowhere | Begun::Here) {
             self.begun = if was_ours { Begun::Here } else { Begun::Nowhere };
         }
+    }
+
+    /// Whether it is news that none of them can have a runner that nobody knows of.
+    pub fn knows_all(&mut self) -> bool {
+        let news = self.begun == Begun::Yes && !self.members.values().any(|member| member.is_stranger);
+        if news {
+            self.begun = Begun::Known;
+        }
+        news
     }
 
     /// Takes in a describe of the group.
@@ -217,7 +228,9 @@ impl Runners {
                 member.shown(now, instance);
             }
         }
-        self.begun = Begun::Yes;
+        if self.begun != Begun::Known {
+            self.begun = Begun::Yes;
+        }
         let mut failed = None;
         for member in self.members.values_mut() {
             if !member.is_shown && member.vanished(now) {

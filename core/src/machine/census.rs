@@ -37,11 +37,13 @@ impl Machine {
         result: &Result<Answer, CallError>,
         effects: &mut Vec<Effect>,
     ) {
-        self.census.0.remove(&connection);
-        // Those that did not ask yet need not ask any more.
+        // Those that did not ask need not ask any more; those that asked may have another connection by now.
         let of_scope = self.pools.values().filter(|pool| pool.connection == Some(connection)).map(|pool| pool.id);
-        let of_scope: Vec<_> = of_scope.collect();
-        for pool in of_scope {
+        let mut pools = self.census.0.remove(&connection).unwrap_or_default();
+        pools.extend(of_scope);
+        pools.sort_unstable();
+        pools.dedup();
+        for pool in pools {
             self.touched.insert(pool);
             self.pool_step(pool, effects, |pool, cx, _, _| pool.counted(cx, result));
         }

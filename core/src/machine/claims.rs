@@ -14,7 +14,7 @@ use crate::notice::{Notice, PoolFact, PoolId};
 use crate::pool::{Claim, PoolEffect};
 use crate::spec::{Fault, PoolSpec, resolve};
 
-/// Ends the memory of a managed group.
+/// Ends the memory of a group all of whose instances are known.
 const MANAGED: &str = " managed";
 
 impl Machine {
@@ -47,14 +47,15 @@ impl Machine {
             return self.refuse(id, fault, effects);
         }
         let key = binding_key(&spec);
-        let binding = self.pools.get(id).map(|pool| binding_of(&pool.group.arn, spec.is_managed));
-        let was_ours = self.memory.get(&key) == binding.as_ref();
+        let Some(arn) = self.pools.get(id).map(|pool| pool.group.arn.clone()) else { return };
+        let managed = managed_binding(&arn);
+        let was_ours = spec.is_managed && self.memory.get(&key) == Some(&managed);
         if !bound {
             self.leave_wall(id);
             self.unbind(id, effects);
             self.by_set.insert(spec.set.clone(), id);
         }
-        self.remember(key, binding, effects);
+        self.remember(key, Some(if was_ours { managed } else { arn }), effects);
         self.pool_effects(id, effects, |pool, out| pool.adopt(spec, was_ours, out));
     }
 
@@ -78,6 +79,15 @@ impl Machine {
         if let Some(pool) = holder.filter(|pool| is_lost(pool, now)) {
             pool.replaced();
             self.touched.insert(pool.id);
+        }
+    }
+
+    /// No instance of a pool has a runner that nobody knows of: the next life of the daemon may rely on that.
+    pub(super) fn knows_all(&mut self, id: PoolId, effects: &mut Vec<Effect>) {
+        let Some(pool) = self.pools.get(id) else { return };
+        if let Some(key) = pool.spec.as_ref().map(binding_key) {
+            let binding = managed_binding(&pool.group.arn);
+            self.remember(key, Some(binding), effects);
         }
     }
 
@@ -219,13 +229,9 @@ impl Machine {
     }
 }
 
-/// What is remembered of the group that a set belongs to: its ARN, and whether its instances get their runners from us.
-fn binding_of(arn: &str, is_managed: bool) -> String {
-    let mut binding = arn.to_string();
-    if is_managed {
-        binding.push_str(MANAGED);
-    }
-    binding
+/// What is remembered of a group all of whose instances are known to have no runners but ours.
+fn managed_binding(arn: &str) -> String {
+    format!("{arn}{MANAGED}")
 }
 
 fn same_service(before: &crate::config::ConnectionConfig, now: &crate::config::ConnectionConfig) -> bool {

@@ -159,6 +159,7 @@ impl Machine {
                 Some(connection) => self.want_census(id, connection, effects),
                 None => self.no_connection(id, Caller::Census, effects),
             },
+            PoolEffect::KnowsAll => self.knows_all(id, effects),
             PoolEffect::Aws(target, call) => self.aws.ask(id, target, call),
             PoolEffect::Drop(slot) => effects.push(Effect::Drop(slot)),
             PoolEffect::Absorbed => {

@@ -76,6 +76,9 @@ impl Pool {
         }
         self.count_again(now);
         let wishes = self.wishes(now);
+        if self.runners.knows_all() {
+            effects.push(PoolEffect::KnowsAll);
+        }
         if self.runners.wants_census(now, &wishes) {
             effects.push(PoolEffect::Census);
         }

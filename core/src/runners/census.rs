@@ -15,6 +15,8 @@ const RETRY_FIRST: Duration = Duration::from_secs(10);
 const RETRY_CAP: Duration = Duration::from_secs(600);
 /// The list is asked for again after this: what is late at GitHub may be carried out after all.
 const AGAIN_AFTER: Duration = Duration::from_secs(1800);
+/// What the ids of instances begin with: runners of other names are somebody else's.
+const INSTANCE: &str = "i-";
 /// Whoever looked after the instances before has ended by then.
 const TAKEN_OVER: Duration = Duration::from_secs(60);
 /// The list is asked for again so long after a runner was left behind.
@@ -81,7 +83,8 @@ impl Runners {
         self.census.state = State::Done { at: now };
         let left = |runner: &&Runner| {
             let idle = runner.status != RunnerStatus::Online && runner.busy != Some(true);
-            runner.runner_scale_set_id == scale_set && idle && !self.by_instance.contains_key(&runner.name)
+            let is_ours = runner.runner_scale_set_id == scale_set && runner.name.starts_with(INSTANCE);
+            is_ours && idle && !self.by_instance.contains_key(&runner.name)
         };
         let left: Vec<_> = runners.iter().filter(left).take(MOST_LEFT).collect();
         for runner in left {

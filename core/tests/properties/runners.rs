@@ -609,4 +609,8 @@ fn what_was_in_service_before_the_pool_was_ours_is_left_alone() {
     }
     assert_eq!(world.machine.judge("i-1"), Judgement::CannotServe, "another one is launched in its place");
     assert_eq!((world.ended, world.stored.len(), world.runners.len()), (0, 0, 0), "{:?}", world.machine);
+    assert!(!world.machine.knows_all(), "a stranger is there");
+    [Op::Vanish(0), Op::Describe].into_iter().for_each(|op| world.apply(op));
+    assert!(world.machine.knows_all(), "none is left: {:?}", world.machine);
+    assert!(!world.machine.knows_all(), "that is told once");
 }
