@@ -209,8 +209,9 @@ impl Runners {
         news
     }
 
-    /// Takes in a describe of the group.
-    pub fn described(&mut self, now: Instant, group: &Group, effects: &mut Vec<RunnersEffect>) {
+    /// Takes in a describe of the group: what it shows to have happened.
+    pub fn described(&mut self, now: Instant, group: &Group) -> Vec<RunnerFact> {
+        let mut facts = Vec::new();
         for member in self.members.values_mut() {
             member.is_shown = false;
         }
@@ -238,13 +239,14 @@ impl Runners {
                 if member.never_served(now) {
                     failed = Some(member.instance.clone());
                 }
-                effects.push(RunnersEffect::Note(RunnerFact::Vanished { instance: member.instance.clone() }));
+                facts.push(RunnerFact::Vanished { instance: member.instance.clone() });
             }
         }
         // Many that go together were taken by one hand.
         if let Some(instance) = failed {
-            effects.extend(self.launches.failed(now, &instance).map(RunnersEffect::Note));
+            facts.extend(self.launches.failed(now, &instance));
         }
+        facts
     }
 
     /// Lets go of them all, as others look after them now: the secrets that nobody needs any more.

@@ -64,16 +64,17 @@ impl Pool {
             }
             return;
         }
-        let mut out = Vec::new();
         if self.stopping {
             return;
         }
-        if self.gone {
-            self.runners.described(now, &Group::default(), &mut out);
-        } else if self.runners.is_empty() {
-            // It has only just become managed.
-            self.runners.described(now, &self.group, &mut out);
+        let nothing = Group::default();
+        let shown = if self.gone { &nothing } else { &self.group };
+        // Where none is known, the pool may have only just become managed.
+        if self.gone || self.runners.is_empty() {
+            let facts = self.runners.described(now, shown).into_iter().map(PoolFact::Runner);
+            effects.extend(facts.map(PoolEffect::Note));
         }
+        let mut out = Vec::new();
         self.count_again(now);
         let wishes = self.wishes(now);
         if self.runners.knows_all() {
@@ -147,20 +148,8 @@ impl Pool {
                 RunnersEffect::Drop(slot) => effects.push(PoolEffect::Drop(slot)),
                 RunnersEffect::ShrinkRefused => self.scaler.shrink_refused(),
                 RunnersEffect::ShrinkInDoubt => self.scaler.shrink_in_doubt(now),
-                RunnersEffect::Note(_) => effects.extend(fact(effect)),
+                RunnersEffect::Note(fact) => effects.push(PoolEffect::Note(PoolFact::Runner(fact))),
             }
         }
-    }
-}
-
-/// The fact that an effect tells, if it tells one.
-pub(super) fn fact(effect: RunnersEffect) -> Option<PoolEffect> {
-    match effect {
-        RunnersEffect::Note(fact) => Some(PoolEffect::Note(PoolFact::Runner(fact))),
-        RunnersEffect::Call(..)
-        | RunnersEffect::Aws(..)
-        | RunnersEffect::Drop(_)
-        | RunnersEffect::ShrinkRefused
-        | RunnersEffect::ShrinkInDoubt => None,
     }
 }

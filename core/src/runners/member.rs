@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::launches::Launches;
 use super::{Judgement, RunnersEffect, Wishes};
-use crate::aws::{AwsError, Instance, LifecycleState};
+use crate::aws::{Instance, LifecycleState};
 use crate::backoff::Backoff;
 use crate::context::Turn;
 use crate::github::answer::{Answer, Runner, RunnerStatus};
@@ -16,12 +16,9 @@ use crate::github::request::Slot;
 use crate::notice::{Proof, RunnerFact};
 use crate::time::{Duration, Instant};
 
-/// A runner that is gone twice, this far apart…
-const GONE_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// One whose job ended, as GitHub says, is to be gone twice only this far apart.
-const ENDED_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// …and so long after its config was stored, has no job.
-const GONE_NO_SOONER: Duration = Duration::from_secs(120);
+mod proof;
+mod writes;
+
 /// An instance that leaves so long after it got its config, and was not seen online, never came up.
 const UP_BY: Duration = Duration::from_secs(300);
 /// A terminated instance that describes still show as alive is terminated again.
@@ -391,22 +388,6 @@ impl Member {
         effects.push(RunnersEffect::Note(RunnerFact::NotIssued { instance: self.instance.clone(), what }));
     }
 
-    fn checked(&mut self, now: Instant, found: Option<Runner>, launches: &mut Launches) {
-        match found {
-            Some(runner) => {
-                self.absent_since = None;
-                self.heard_at = now;
-                self.seen = signs(&runner).max(self.seen);
-                if self.seen > Seen::Nothing {
-                    launches.succeeded();
-                } else {
-                    self.is_late = true;
-                }
-            }
-            None => self.absent(now),
-        }
-    }
-
     /// When it is to be asked whether its runner is still there: by the boot deadline at first, and then once in a while,
     /// as a message that says so may be lost.
     pub(super) fn check_at(&self, wishes: &Wishes) -> Instant {
@@ -426,89 +407,6 @@ impl Member {
     /// Whether what was seen of it makes a candidate of it.
     pub(super) fn is_candidate(&self) -> bool {
         self.seen == Seen::Ended || self.is_late || self.absent_since.is_some()
-    }
-
-    /// Its runner is gone: once says little.
-    fn absent(&mut self, now: Instant) {
-        self.absent_since.get_or_insert(now);
-        self.not_before = now + self.asked_again_after();
-    }
-
-    /// GitHub removes a runner that had its one job: then a second look is soon enough.
-    const fn asked_again_after(&self) -> Duration {
-        match self.seen {
-            Seen::Ended => ENDED_AGAIN_AFTER,
-            Seen::Nothing | Seen::Online | Seen::Started => GONE_AGAIN_AFTER,
-        }
-    }
-
-    fn not_removed(&mut self, cx: &mut Turn<'_>, error: CallError, launches: &mut Launches) {
-        match error.kind {
-            CallErrorKind::JobStillRunning => {
-                self.seen = Seen::Started;
-                self.is_late = false;
-                self.heard_at = cx.now;
-                self.absent_since = None;
-                launches.succeeded();
-                self.not_before = cx.now + self.asked.fail(cx.rng, error.retry_after);
-            }
-            CallErrorKind::RunnerNotFound => self.absent(cx.now),
-            CallErrorKind::Unreachable
-            | CallErrorKind::OutcomeUnknown
-            | CallErrorKind::RateLimited
-            | CallErrorKind::ServerError
-            | CallErrorKind::Misbehaved
-            | CallErrorKind::Denied
-            | CallErrorKind::ScaleSetNotFound
-            | CallErrorKind::NotFound
-            | CallErrorKind::SessionConflict
-            | CallErrorKind::Conflict
-            | CallErrorKind::RunnerExists
-            | CallErrorKind::Refused
-            | CallErrorKind::Cancelled => self.retry(cx, error.retry_after),
-        }
-    }
-
-    /// A runner that was gone was looked for by name.
-    fn confirmed(
-        &mut self,
-        now: Instant,
-        found: Option<Runner>,
-        wishes: &Wishes,
-        launches: &mut Launches,
-        effects: &mut Vec<RunnersEffect>,
-    ) {
-        let (Stage::Served { runner, at }, Some(since)) = (self.stage, self.absent_since) else { return };
-        match found {
-            Some(found) if found.id == runner => {
-                self.absent_since = None;
-                self.not_before = now;
-            }
-            Some(other) => {
-                self.absent_since = None;
-                self.stage = Stage::Unknown;
-                self.seen = Seen::Nothing;
-                self.is_late = false;
-                self.looked_up(now, Some(other), wishes, effects);
-            }
-            None if now.since(since) < self.asked_again_after() => self.absent(now),
-            None if self.seen == Seen::Ended => self.proven(Proof::Ended, launches, now, effects),
-            None if now.since(at) >= GONE_NO_SOONER => {
-                self.proven(Proof::GoneTwice, launches, now, effects);
-            }
-            None => self.absent(now),
-        }
-    }
-
-    fn proven(&mut self, proof: Proof, launches: &mut Launches, now: Instant, effects: &mut Vec<RunnersEffect>) {
-        if self.is_late && self.seen == Seen::Nothing {
-            effects.extend(launches.failed(now, &self.instance).map(RunnersEffect::Note));
-        }
-        self.retries.reset();
-        self.absent_since = None;
-        self.stage = Stage::Free;
-        self.not_before = now;
-        effects.push(RunnersEffect::Note(RunnerFact::Free { instance: self.instance.clone(), proof }));
     }
 
     /// The runner that nobody needs is gone.
@@ -538,74 +436,9 @@ impl Member {
         }
     }
 
-    /// A call to AWS ended.
-    pub(super) fn wrote(&mut self, cx: &mut Turn<'_>, result: Result<(), AwsError>, effects: &mut Vec<RunnersEffect>) {
-        match (self.doing.take(), result) {
-            (Some(Doing::Store), Ok(())) => {
-                self.retries.reset();
-                self.stored_at = Some(cx.now);
-                self.was_served = true;
-                if let Stage::Issued { runner, config } = self.stage {
-                    effects.push(RunnersEffect::Drop(config));
-                    self.stage = Stage::Served { runner, at: cx.now };
-                    effects.push(RunnersEffect::Note(RunnerFact::Served { instance: self.instance.clone(), runner }));
-                }
-            }
-            (Some(Doing::Discard), Ok(())) => {
-                self.retries.reset();
-                self.stored_at = None;
-            }
-            (Some(Doing::Discard), Err(_)) if self.is_gone && self.tidied >= TIDY_TRIES => self.stored_at = None,
-            (Some(Doing::Terminate), Ok(())) => {
-                self.ends.reset();
-                self.ending_since = Some(cx.now);
-            }
-            (Some(Doing::Terminate), Err(error)) => self.not_ended(cx, error, effects),
-            (Some(doing), Err(error)) => {
-                if doing == Doing::Store && is_in_doubt(&error) {
-                    self.stored_at = Some(cx.now);
-                }
-                self.tidied += u32::from(self.is_gone);
-                let what = alloc::format!("{error:?}");
-                effects.push(RunnersEffect::Note(RunnerFact::AwsFailed { instance: self.instance.clone(), what }));
-                self.retry(cx, None);
-            }
-            (Some(_), Ok(())) | (None, _) => {}
-        }
-    }
-
-    fn not_ended(&mut self, cx: &mut Turn<'_>, error: AwsError, effects: &mut Vec<RunnersEffect>) {
-        let decrement = core::mem::take(&mut self.took_desired);
-        if decrement {
-            effects.push(if is_in_doubt(&error) { RunnersEffect::ShrinkInDoubt } else { RunnersEffect::ShrinkRefused });
-        }
-        match &error {
-            AwsError::Validation { message } if is_unknown_instance(message) => {
-                // The goal is reached.
-                self.ending_since = Some(cx.now);
-            }
-            AwsError::Validation { .. } if decrement => self.keeps_desired = true,
-            AwsError::Validation { .. }
-            | AwsError::Throttled
-            | AwsError::Denied { .. }
-            | AwsError::Contention
-            | AwsError::Misbehaved { .. }
-            | AwsError::Transport { .. } => {
-                self.not_before = cx.now + self.ends.fail(cx.rng, None);
-            }
-        }
-        let what = alloc::format!("{error:?}");
-        effects.push(RunnersEffect::Note(RunnerFact::NotEnded { instance: self.instance.clone(), what }));
-    }
-
     fn retry(&mut self, cx: &mut Turn<'_>, asked: Option<Duration>) {
         self.not_before = cx.now + self.retries.fail(cx.rng, asked);
     }
-}
-
-/// Whether a call that failed so may have been carried out.
-const fn is_in_doubt(error: &AwsError) -> bool {
-    matches!(error, AwsError::Misbehaved { .. } | AwsError::Transport { .. })
 }
 
 fn signs(runner: &Runner) -> Seen {
@@ -616,10 +449,4 @@ fn signs(runner: &Runner) -> Seen {
     } else {
         Seen::Nothing
     }
-}
-
-/// Whether AWS refused because it knows no such instance in any group.
-fn is_unknown_instance(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    message.contains("not found") || message.contains("no managed instance")
 }

@@ -1,6 +1,6 @@
 //! What happened, in words for people: the cause of all that one step did.
 
-use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, InstanceCall};
+use poolkeeper_core::aws::{AwsError, AwsReply};
 use poolkeeper_core::event::Event;
 use poolkeeper_core::github::message::{JobMessage, JobMessageKind};
 use poolkeeper_core::github::reply::TransportErrorKind;
@@ -98,20 +98,6 @@ pub(super) fn job_words(job: &JobMessage) -> String {
         JobMessageKind::Started => "started".to_owned(),
         JobMessageKind::Completed if job.result.is_empty() => "completed".to_owned(),
         JobMessageKind::Completed => format!("completed, {}", job.result),
-    }
-}
-
-/// The name of a call to AWS.
-pub(super) const fn aws_call(call: &AwsCall) -> &'static str {
-    match call {
-        AwsCall::DescribeGroups { .. } => "describe_groups",
-        AwsCall::SetDesiredCapacity { .. } => "set_desired_capacity",
-        AwsCall::Instances { call, .. } => match call {
-            InstanceCall::Protect { .. } => "set_instance_protection",
-            InstanceCall::Terminate { .. } => "terminate_instance",
-            InstanceCall::PutConfig { .. } => "put_config",
-            InstanceCall::DeleteConfig { .. } => "delete_config",
-        },
     }
 }
 

@@ -195,7 +195,7 @@ impl Collector {
             }
             Event::AwsReply { id, result } => {
                 let flight = self.aws_flights.remove(id);
-                let name = flight.as_ref().map(|(call, _)| cause::aws_call(call));
+                let name = flight.as_ref().map(|(call, _)| call.action());
                 self.aws_ended(at, name.unwrap_or("unknown"), flight.and_then(|(_, since)| since), result);
                 Ended { github: None, aws: name }
             }
@@ -236,7 +236,7 @@ impl Collector {
     }
 
     fn aws_called(&mut self, told: &Told<'_>, id: RequestId, call: &AwsCall) {
-        self.calls.made(told.at, "aws", cause::aws_call(call));
+        self.calls.made(told.at, "aws", call.action());
         let since = match call {
             AwsCall::DescribeGroups { .. } | AwsCall::Instances { .. } => None,
             AwsCall::SetDesiredCapacity { group, .. } => {

@@ -41,17 +41,11 @@ impl Saboteur for OpensTheGate {
     }
 
     fn effects(&mut self, _: Instant, effects: &mut Vec<Effect>) {
-        let asked = effects.iter().filter_map(|effect| match effect {
-            Effect::GitHub { id, call: CallKind::RemoveRunner, .. } => Some(*id),
-            Effect::GitHub { .. }
-            | Effect::Aws { .. }
-            | Effect::Cancel { .. }
-            | Effect::Remember { .. }
-            | Effect::Drop(_)
-            | Effect::Note(_)
-            | Effect::Exit(_) => None,
-        });
-        self.asked.extend(asked);
+        for effect in effects.iter() {
+            if let Effect::GitHub { id, call: CallKind::RemoveRunner, .. } = effect {
+                self.asked.insert(*id);
+            }
+        }
     }
 }
 
