@@ -25,6 +25,7 @@ enum Op {
         group: Shape,
         asked_ms_ago: u64,
         member_left: bool,
+        unseen: u32,
     },
     /// A describe of what AWS would show now.
     DescribeAgain,
@@ -73,9 +74,10 @@ impl Shape {
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let describe = (shape(), prop_oneof![4 => Just(0), 1 => 0..40_000u64], proptest::bool::weighted(0.2));
+    let unseen = prop_oneof![4 => Just(0), 1 => 1..3u32];
+    let describe = (shape(), prop_oneof![4 => Just(0), 1 => 0..40_000u64], proptest::bool::weighted(0.2), unseen);
     let op = prop_oneof![
-        6 => describe.prop_map(|(group, asked_ms_ago, member_left)| Op::Describe { group, asked_ms_ago, member_left }),
+        6 => describe.prop_map(|(group, asked_ms_ago, member_left, unseen)| Op::Describe { group, asked_ms_ago, member_left, unseen }),
         5 => Just(Op::DescribeAgain),
         5 => wanted().prop_map(Op::Want),
         4 => span_ms().prop_map(Op::Wait),
@@ -191,17 +193,17 @@ impl Life {
 
     fn take(&mut self, op: &Op) {
         match op {
-            Op::Describe { group, asked_ms_ago, member_left } => {
+            Op::Describe { group, asked_ms_ago, member_left, unseen } => {
                 let asked_at = Instant::from_millis(self.now.as_millis() - asked_ms_ago);
                 // The owner passes over a describe older than the last.
                 if self.described_at.is_none_or(|at| asked_at >= at) {
-                    self.describe(group.clone(), asked_at, *member_left);
+                    self.describe(group.clone(), asked_at, *member_left, *unseen);
                 }
             }
             Op::DescribeAgain => {
                 if let Some(shape) = self.shape.clone() {
                     let desired = self.scaler.desired();
-                    self.describe(Shape { desired, ..shape }, self.now, false);
+                    self.describe(Shape { desired, ..shape }, self.now, false, 0);
                 }
             }
             Op::Want(wanted) => self.wanted = *wanted,
@@ -221,10 +223,11 @@ impl Life {
         }
     }
 
-    fn describe(&mut self, shape: Shape, asked_at: Instant, member_left: bool) {
+    fn describe(&mut self, shape: Shape, asked_at: Instant, member_left: bool, unseen: u32) {
+        let described = shape.desired.saturating_sub(unseen);
         let before = self.scaler.desired();
         let group = shape.group();
-        let shown = Shown { group: &group, asked_at, member_left, unseen_decrements: 0 };
+        let shown = Shown { group: &group, asked_at, member_left, unseen_decrements: unseen };
         self.scaler.count(self.now, &group, self.wanted.boot_deadline, |_| Judgement::Serves);
         let changed = self.scaler.described(self.now, &shown, Defences::default());
         self.pending_since.retain(|n, _| *n < shape.pending);
@@ -239,18 +242,18 @@ impl Life {
         let trusted = self.trusted_until.is_some_and(|until| self.now < until);
         let wrote_later = self.wrote_at.is_some_and(|at| asked_at < at);
         if let Some((before, _)) = self.writing.as_mut().filter(|_| !wrote_later && !trusted) {
-            *before = shape.desired;
+            *before = described;
         }
         let ours_is_newer = self.writing.is_some() || wrote_later;
         if !ours_is_newer && self.doubtful_since.is_some_and(|since| asked_at >= since) {
             (self.doubtful_since, self.trusted_until) = (None, None);
         }
         let trusted = self.trusted_until.is_some_and(|until| self.now < until);
-        let believed = !ours_is_newer && (shape.desired == before || !trusted);
+        let believed = !ours_is_newer && (described == before || !trusted);
         if believed {
             self.trusted_until = None;
         }
-        let expected = if believed { shape.desired } else { before };
+        let expected = if believed { described } else { before };
         assert_eq!(self.scaler.desired(), expected, "our own write is believed until a describe can know it");
         let told = (believed && !first && expected != before).then_some(Changed { from: before, to: expected });
         assert_eq!(changed, told, "a change by others is told");

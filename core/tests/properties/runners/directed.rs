@@ -75,3 +75,43 @@ fn what_was_in_service_before_the_pool_was_ours_is_left_alone() {
     assert!(world.machine.knows_all(), "none is left: {:?}", world.machine);
     assert!(!world.machine.knows_all(), "that is told once");
 }
+
+/// A world of one instance whose job has ended, and whose runner GitHub has removed with it.
+fn job_done() -> World {
+    let mut world = World::new();
+    (world.group.desired, world.desired, world.target) = (1, 1, 1);
+    let well = Op::Answer { n: 0, how: How::Well };
+    let ops = [Op::Launch, Op::Boot(0), Op::Describe, well, well, well, Op::TakeConfig(0)];
+    ops.into_iter().for_each(|op| world.apply(op));
+    world.apply(Op::Want { target: 0, jobs_wait: false });
+    let ops = [Op::StartJob { n: 0, told: true }, Op::EndJob { n: 0, told: true }, Op::Describe];
+    ops.into_iter().for_each(|op| world.apply(op));
+    world
+}
+
+#[test]
+fn an_instance_that_leaves_by_itself_is_not_ended() {
+    let mut world = job_done();
+    world.group.instances[0].state = LifecycleState::Terminating;
+    for _ in 0..20 {
+        [Op::Wait(5_000), Op::Describe, Op::Answer { n: 0, how: How::Well }].into_iter().for_each(|op| world.apply(op));
+    }
+    assert_eq!((world.ended, world.group.desired), (0, 1), "{:?}", world.machine);
+}
+
+#[test]
+fn a_describe_that_still_shows_an_instance_we_end_says_one_too_many() {
+    let mut world = job_done();
+    let shown = world.group.clone();
+    for _ in 0..20 {
+        [Op::Wait(2_000), Op::Describe, Op::Answer { n: 0, how: How::Well }].into_iter().for_each(|op| world.apply(op));
+        if world.ended == 1 {
+            break;
+        }
+    }
+    assert_eq!((world.ended, world.group.desired), (1, 0), "its place goes with it");
+    world.machine.described(world.around.now, &shown);
+    assert_eq!(world.machine.unseen_decrements(), 1, "it is shown as alive, and desired as before");
+    world.machine.described(world.around.now, &world.group);
+    assert_eq!(world.machine.unseen_decrements(), 0);
+}
