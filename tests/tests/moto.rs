@@ -11,8 +11,10 @@ use aws_credential_types::Credentials;
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::config::{BehaviorVersion, Region};
 use aws_sdk_autoscaling::types::{AutoScalingGroup, LifecycleState, Tag};
+use aws_sdk_ssm::types::{ParameterType, ResourceTypeForTagging};
 use poolkeeper_core::time::Duration as CoreDuration;
 use poolkeeper_simulator::github::{GitHubConfig, JobId, SetKey};
+use poolkeeper_simulator::runners::RunnersConfig;
 use poolkeeper_simulator::sandbox::scenery::{REGION, STACK, write_daemon_files};
 use poolkeeper_simulator::sandbox::{Sandbox, SandboxConfig};
 use poolkeeper_simulator::workload::JobPlan;
@@ -86,6 +88,34 @@ fn groups_beyond_the_first_page_are_found() {
     assert_eq!(scene.sets().len(), MANY);
 }
 
+#[test]
+fn a_managed_instance_gets_its_config_and_ends_with_everything_it_had() {
+    let Some(moto) = moto() else { return };
+    let groups = Groups::of(&moto);
+    groups.create("ci-acme-linux", &pool_tags(STACK, "acme", "linux"));
+    let linux = SetKey::new("acme", "acme-linux");
+    let mut scene = Scene::start_with(&moto, true);
+    scene.wait_until("the set has its poll", |sandbox| {
+        sandbox.with(|world, _| world.is_listened_to(std::slice::from_ref(&linux)))
+    });
+
+    let job = scene.queue(&linux);
+    scene.wait_until("an instance has its config", |_| groups.parameter("ci-acme-linux").is_some());
+    let (instance, kind, tags) = groups.parameter("ci-acme-linux").unwrap();
+    assert_eq!(kind, ParameterType::SecureString);
+    assert!(tags.contains(&("InstanceId".to_owned(), instance.clone())), "{tags:?}");
+    assert!(tags.contains(&("runs-on-stack".to_owned(), STACK.to_owned())), "{tags:?}");
+    let named = |name: &str| scene.sandbox.with(|world, _| world.github_model().runners_named(name).count());
+    assert_eq!(named(&instance), 1, "its runner has its name");
+
+    assert!(scene.sandbox.with(|world, at| world.cancel_job(at, job)));
+    scene.wait_until("the instance is gone, and its place", |_| {
+        groups.desired("ci-acme-linux") == 0 && groups.group("ci-acme-linux").instances.unwrap_or_default().is_empty()
+    });
+    scene.wait_until("its config is gone", |_| groups.parameter_of(&instance).is_none());
+    assert_eq!(scene.sandbox.with(|world, _| world.github_model().runners_named(&instance).count()), 0);
+}
+
 /// A server, or nothing where it cannot be had and need not be.
 fn moto() -> Option<Moto> {
     match Moto::start(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
@@ -102,6 +132,7 @@ fn moto() -> Option<Moto> {
 /// Moto's groups, by way of AWS's own client.
 struct Groups {
     client: Client,
+    ssm: aws_sdk_ssm::Client,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -115,7 +146,14 @@ impl Groups {
             .endpoint_url(&moto.url)
             .build();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let groups = Self { client: Client::from_conf(config), runtime };
+        let ssm = aws_sdk_ssm::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .credentials_provider(Credentials::new("sandbox", "sandbox", None, None, "test"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(&moto.url)
+            .build();
+        let groups = Self { client: Client::from_conf(config), ssm: aws_sdk_ssm::Client::from_conf(ssm), runtime };
         let launch = groups.client.create_launch_configuration();
         let launch =
             launch.launch_configuration_name(LAUNCH_CONFIGURATION).image_id("ami-12c6146b").instance_type("t3.micro");
@@ -149,6 +187,21 @@ impl Groups {
         found.into_iter().next().unwrap()
     }
 
+    /// The first instance of a group, and the kind and tags of the parameter that carries its config.
+    fn parameter(&self, name: &str) -> Option<(String, ParameterType, Vec<(String, String)>)> {
+        let instance = self.group(name).instances?.into_iter().next()?.instance_id?;
+        let (name, kind) = self.parameter_of(&instance)?;
+        let tags = self.ssm.list_tags_for_resource().resource_type(ResourceTypeForTagging::Parameter).resource_id(name);
+        let tags = self.runtime.block_on(tags.send()).unwrap().tag_list.unwrap_or_default();
+        Some((instance, kind, tags.into_iter().map(|tag| (tag.key, tag.value)).collect()))
+    }
+
+    fn parameter_of(&self, instance: &str) -> Option<(String, ParameterType)> {
+        let name = format!("/poolkeeper/{STACK}/{instance}");
+        let get = self.ssm.get_parameter().name(&name).with_decryption(true);
+        Some((name, self.runtime.block_on(get.send()).ok()?.parameter?.r#type?))
+    }
+
     fn desired(&self, name: &str) -> i32 {
         self.group(name).desired_capacity.unwrap()
     }
@@ -167,14 +220,20 @@ struct Scene {
 
 impl Scene {
     fn start(moto: &Moto) -> Self {
+        Self::start_with(moto, false)
+    }
+
+    fn start_with(moto: &Moto, managed: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let github = GitHubConfig::default();
         let pat = github.pat.clone().unwrap();
-        let world = World::new(WorldConfig { github, ..WorldConfig::default() }, 1);
+        let runners = RunnersConfig { managed, ..RunnersConfig::default() };
+        let world = World::new(WorldConfig { github, runners, ..WorldConfig::default() }, 1);
         let sandbox = Sandbox::start(SandboxConfig::default(), world).unwrap();
         let files = write_daemon_files(dir.path(), &sandbox, &pat).unwrap();
         let config = std::fs::read_to_string(&files.config).unwrap();
-        let config = config.replace(&sandbox.aws_url, &moto.url) + "\n[pool]\nidle_grace = \"1s\"\n";
+        let grace = if managed { "" } else { "\n[pool]\nidle_grace = \"1s\"\n" };
+        let config = config.replace(&sandbox.aws_url, &moto.url) + grace;
         std::fs::write(&files.config, config).unwrap();
         let daemon = Daemon::spawn(&files.config, &dir.path().join("daemon.log")).unwrap();
         Self { sandbox, daemon, _dir: dir }
