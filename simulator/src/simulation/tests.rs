@@ -2,6 +2,7 @@
 
 mod faults;
 mod lives;
+mod managed;
 
 use std::collections::BTreeMap;
 

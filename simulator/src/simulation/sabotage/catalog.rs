@@ -110,6 +110,7 @@ pub fn by_name(name: &str) -> Option<Box<dyn Saboteur>> {
     Some(match name {
         "exits_on_a_conflict" => Box::new(Exits { when: conflict, now: false }),
         "exits_on_an_empty_success" => exits_on_an_empty_success(),
+        "opens_the_gate" => Box::new(OpensTheGate::default()),
         "never_opens_a_session_again" => Box::new(NeverAgain::new(CallKind::CreateSession)),
         "says_nothing_of_labels" => says_nothing_of_labels(),
         "tells_jobs_apart_by_request_id" => Box::new(Rewrites(one_job)),
