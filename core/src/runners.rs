@@ -12,7 +12,8 @@
 //! | PROVE | is a candidate | removes its runner: done is proof, gone twice is proof, at work is none, all else neither |
 //! | REAP | is proven free | terminates it, and desired capacity goes with it where it is not needed |
 //!
-//! Gone twice: once by id, and by name a minute later, or 5 s when its job ended, as GitHub removes the runner with it.
+//! Gone twice: the gate knows no such runner, and none of its name is found, a minute apart, or 5 s when its job ended,
+//! as GitHub removes the runner with it.
 //!
 //! An instance that was in service before the pool was ours, without a runner of its name, may have one that nobody knows
 //! of: it gets none, is replaced, and is left to end by itself.

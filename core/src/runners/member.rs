@@ -19,6 +19,8 @@ use crate::time::{Duration, Instant};
 mod proof;
 mod writes;
 
+pub(super) use proof::Absence;
+
 /// An instance that leaves so long after it got its config, and was not seen online, never came up.
 const UP_BY: Duration = Duration::from_secs(300);
 /// A terminated instance that describes still show as alive is terminated again.
@@ -109,8 +111,8 @@ pub(super) struct Member {
     pub(super) not_before: Instant,
     pub(super) retries: Backoff,
     asked: Backoff,
-    /// When the runner was first found to be gone.
-    pub(super) absent_since: Option<Instant>,
+    /// Its runner was not found.
+    pub(super) absence: Option<Absence>,
     /// Since when AWS has taken its termination.
     ending_since: Option<Instant>,
     /// Its termination takes desired capacity along.
@@ -153,7 +155,7 @@ impl Member {
             not_before: now,
             retries: Backoff::new(RETRY_FIRST, RETRY_CAP),
             asked: Backoff::new(ASK_FIRST, ASK_CAP),
-            absent_since: None,
+            absence: None,
             ending_since: None,
             took_desired: false,
             keeps_desired: false,
@@ -205,8 +207,7 @@ impl Member {
     pub(super) const fn judge(&self) -> Judgement {
         if self.ending_since.is_some() || matches!(self.doing, Some(Doing::Terminate)) {
             Judgement::Leaves
-        } else if matches!(self.stage, Stage::Free | Stage::Stranger) || self.absent_since.is_some() || self.is_foreign
-        {
+        } else if matches!(self.stage, Stage::Free | Stage::Stranger) || self.absence.is_some() || self.is_foreign {
             Judgement::CannotServe
         } else {
             Judgement::Serves
@@ -254,7 +255,7 @@ impl Member {
         {
             self.seen = self.seen.max(Seen::Started);
             self.heard_at = now;
-            self.absent_since = None;
+            self.absence = None;
         }
     }
 
@@ -322,7 +323,7 @@ impl Member {
             (Doing::Issue, Err(error)) => self.not_issued(cx, error, effects),
             (Doing::Check, Ok(Answer::Runner(found))) => self.checked(cx.now, found, launches),
             (Doing::Prove, Ok(Answer::Done)) => self.proven(Proof::Removed, launches, cx.now, effects),
-            (Doing::Prove, Err(error)) => self.not_removed(cx, error, launches),
+            (Doing::Prove, Err(error)) => self.not_removed(cx, error, launches, effects),
             (Doing::Confirm, Ok(Answer::Runner(found))) => self.confirmed(cx.now, found, wishes, launches, effects),
             (Doing::Tidy, Ok(Answer::Done)) => self.tidy(),
             (Doing::Tidy, Err(error)) => self.not_tidied(cx, error, effects),
@@ -406,7 +407,7 @@ impl Member {
 
     /// Whether what was seen of it makes a candidate of it.
     pub(super) fn is_candidate(&self) -> bool {
-        self.seen == Seen::Ended || self.is_late || self.absent_since.is_some()
+        self.seen == Seen::Ended || self.is_late || self.absence.is_some()
     }
 
     /// The runner that nobody needs is gone.

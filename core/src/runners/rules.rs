@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::member::{Doing, Member, Seen, Stage};
+use super::member::{Absence, Doing, Member, Seen, Stage};
 use super::{MemberId, PROTECT_AT_ONCE, Runners, RunnersEffect, Target, Wishes};
 use crate::aws::InstanceCall;
 use crate::github::call::Call;
@@ -135,7 +135,9 @@ impl Member {
                 let call = InstanceCall::PutConfig { instance: self.instance.clone(), config };
                 Some((Doing::Store, Act::Aws(call)))
             }
-            Stage::Served { .. } if self.absent_since.is_some() => Some((Doing::Confirm, look_up())),
+            Stage::Served { .. } if self.absence.is_some_and(Absence::wants_a_look) => {
+                Some((Doing::Confirm, look_up()))
+            }
             Stage::Served { runner, .. } if chosen || self.is_candidate() => {
                 Some((Doing::Prove, Act::Call(Call::RemoveRunner { id: runner })))
             }

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Member, Seen, Stage, signs};
 use crate::context::Turn;
 use crate::github::answer::Runner;
@@ -18,11 +20,29 @@ const ENDED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// …and so long after its config was stored, has no job.
 const GONE_NO_SOONER: Duration = Duration::from_secs(120);
 
+/// A runner that was not found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::runners) struct Absence {
+    /// Since when.
+    since: Instant,
+    /// A look by name found none either.
+    by_name: bool,
+    /// Nor does the gate know it.
+    at_the_gate: bool,
+}
+
+impl Absence {
+    /// Whether it is to be looked for by name; else the gate is to be asked.
+    pub(in crate::runners) const fn wants_a_look(self) -> bool {
+        !self.by_name
+    }
+}
+
 impl Member {
     pub(super) fn checked(&mut self, now: Instant, found: Option<Runner>, launches: &mut Launches) {
         match found {
             Some(runner) => {
-                self.absent_since = None;
+                self.absence = None;
                 self.heard_at = now;
                 self.seen = signs(&runner).max(self.seen);
                 if self.seen > Seen::Nothing {
@@ -31,14 +51,11 @@ impl Member {
                     self.is_late = true;
                 }
             }
-            None => self.absent(now),
+            None => {
+                self.absence = Some(Absence { since: now, by_name: false, at_the_gate: false });
+                self.not_before = now + self.asked_again_after();
+            }
         }
-    }
-
-    /// Its runner is gone: once says little.
-    fn absent(&mut self, now: Instant) {
-        self.absent_since.get_or_insert(now);
-        self.not_before = now + self.asked_again_after();
     }
 
     /// GitHub removes a runner that had its one job: then a second look is soon enough.
@@ -49,17 +66,23 @@ impl Member {
         }
     }
 
-    pub(super) fn not_removed(&mut self, cx: &mut Turn<'_>, error: CallError, launches: &mut Launches) {
+    pub(super) fn not_removed(
+        &mut self,
+        cx: &mut Turn<'_>,
+        error: CallError,
+        launches: &mut Launches,
+        effects: &mut Vec<RunnersEffect>,
+    ) {
         match error.kind {
             CallErrorKind::JobStillRunning => {
                 self.seen = Seen::Started;
                 self.is_late = false;
                 self.heard_at = cx.now;
-                self.absent_since = None;
+                self.absence = None;
                 launches.succeeded();
                 self.not_before = cx.now + self.asked.fail(cx.rng, error.retry_after);
             }
-            CallErrorKind::RunnerNotFound => self.absent(cx.now),
+            CallErrorKind::RunnerNotFound => self.not_at_the_gate(cx.now, launches, effects),
             CallErrorKind::Unreachable
             | CallErrorKind::OutcomeUnknown
             | CallErrorKind::RateLimited
@@ -76,7 +99,14 @@ impl Member {
         }
     }
 
-    /// A runner that was gone was looked for by name.
+    /// The gate knows no such runner: a last look by name, where there was none, shows whether it has got another one.
+    fn not_at_the_gate(&mut self, now: Instant, launches: &mut Launches, effects: &mut Vec<RunnersEffect>) {
+        let unseen = Absence { since: now, by_name: false, at_the_gate: false };
+        self.absence.get_or_insert(unseen).at_the_gate = true;
+        self.judge_absence(now, launches, effects);
+    }
+
+    /// A runner that was not found was looked for by name once more.
     pub(super) fn confirmed(
         &mut self,
         now: Instant,
@@ -85,25 +115,42 @@ impl Member {
         launches: &mut Launches,
         effects: &mut Vec<RunnersEffect>,
     ) {
-        let (Stage::Served { runner, at }, Some(since)) = (self.stage, self.absent_since) else { return };
+        let (Stage::Served { runner, .. }, Some(absence)) = (self.stage, &mut self.absence) else { return };
         match found {
+            None => {
+                absence.by_name = true;
+                self.judge_absence(now, launches, effects);
+            }
             Some(found) if found.id == runner => {
-                self.absent_since = None;
+                self.absence = None;
                 self.not_before = now;
             }
             Some(other) => {
-                self.absent_since = None;
+                self.absence = None;
                 self.stage = Stage::Unknown;
                 self.seen = Seen::Nothing;
                 self.is_late = false;
                 self.looked_up(now, Some(other), wishes, effects);
             }
-            None if now.since(since) < self.asked_again_after() => self.absent(now),
-            None if self.seen == Seen::Ended => self.proven(Proof::Ended, launches, now, effects),
-            None if now.since(at) >= GONE_NO_SOONER => {
-                self.proven(Proof::GoneTwice, launches, now, effects);
-            }
-            None => self.absent(now),
+        }
+    }
+
+    /// Gone is who is not found by name and not at the gate, once so much time has passed between the first look and the
+    /// last.
+    fn judge_absence(&mut self, now: Instant, launches: &mut Launches, effects: &mut Vec<RunnersEffect>) {
+        let (Stage::Served { at, .. }, Some(absence)) = (self.stage, self.absence) else { return };
+        let due = absence.since + self.asked_again_after();
+        if now < due {
+            self.not_before = due;
+        } else if !absence.by_name || !absence.at_the_gate {
+            self.not_before = now;
+        } else if self.seen == Seen::Ended {
+            self.proven(Proof::Ended, launches, now, effects);
+        } else if now.since(at) >= GONE_NO_SOONER {
+            self.proven(Proof::GoneTwice, launches, now, effects);
+        } else {
+            self.absence = None;
+            self.not_before = at + GONE_NO_SOONER;
         }
     }
 
@@ -118,7 +165,7 @@ impl Member {
             effects.extend(launches.failed(now, &self.instance).map(RunnersEffect::Note));
         }
         self.retries.reset();
-        self.absent_since = None;
+        self.absence = None;
         self.stage = Stage::Free;
         self.not_before = now;
         effects.push(RunnersEffect::Note(RunnerFact::Free { instance: self.instance.clone(), proof }));

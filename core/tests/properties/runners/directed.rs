@@ -115,3 +115,22 @@ fn a_describe_that_still_shows_an_instance_we_end_says_one_too_many() {
     world.machine.described(world.around.now, &world.group);
     assert_eq!(world.machine.unseen_decrements(), 0);
 }
+
+#[test]
+fn a_runner_that_no_list_names_is_asked_for_at_the_gate() {
+    let mut world = World::new();
+    (world.group.desired, world.desired, world.target) = (1, 1, 1);
+    let well = Op::Answer { n: 0, how: How::Well };
+    let ops = [Op::Launch, Op::Boot(0), Op::Describe, well, well, well, Op::TakeConfig(0)];
+    ops.into_iter().for_each(|op| world.apply(op));
+    world.apply(Op::StartJob { n: 0, told: false });
+    let mut at_the_gate = 0;
+    for _ in 0..400 {
+        [Op::Wait(5_000), Op::Describe].into_iter().for_each(|op| world.apply(op));
+        let asks_the_gate = matches!(world.asked.first(), Some(Asked::GitHub(_, Call::RemoveRunner { .. })));
+        at_the_gate += u32::from(asks_the_gate);
+        world.apply(Op::Answer { n: 0, how: if asks_the_gate { How::Well } else { How::FalselyGone } });
+    }
+    assert_eq!(world.ended, 0, "it works on");
+    assert!(at_the_gate > 0, "{:?}", world.machine);
+}
