@@ -1,6 +1,6 @@
 //! What the world does by itself: jobs come, instances boot and register, jobs end, instances leave.
 
-use poolkeeper_core::time::Instant;
+use poolkeeper_core::time::{Duration, Instant};
 
 use super::{GroupState, World, WorldNow, WorldState};
 use crate::aws::AwsEvent;
@@ -136,7 +136,7 @@ impl World {
     pub(super) fn config_stored(&mut self, instance: &str) {
         if self.agents.by_instance.get(instance).is_some_and(|agent| agent.config.is_none()) {
             let spread = self.runners.retry.as_millis().max(1);
-            let wait = poolkeeper_core::time::Duration::from_millis(self.rng.below(spread));
+            let wait = Duration::from_millis(self.rng.below(spread));
             self.at_in(wait, Timer::Fetch(instance.to_owned()));
         }
     }
@@ -281,7 +281,7 @@ impl World {
         }
     }
 
-    fn at_in(&mut self, after: poolkeeper_core::time::Duration, timer: Timer) {
+    fn at_in(&mut self, after: Duration, timer: Timer) {
         let due: Instant = self.at.now.mono + after;
         self.timers.insert((due, timer));
     }
