@@ -101,7 +101,7 @@ fn a_managed_instance_gets_its_config_and_ends_with_everything_it_had() {
 
     let job = scene.queue(&linux);
     scene.wait_until("an instance has its config", |_| groups.parameter("ci-acme-linux").is_some());
-    let (instance, kind, tags) = groups.parameter("ci-acme-linux").unwrap();
+    let Parameter { instance, kind, tags } = groups.parameter("ci-acme-linux").unwrap();
     assert_eq!(kind, ParameterType::SecureString);
     assert!(tags.contains(&("InstanceId".to_owned(), instance.clone())), "{tags:?}");
     assert!(tags.contains(&("runs-on-stack".to_owned(), STACK.to_owned())), "{tags:?}");
@@ -187,13 +187,13 @@ impl Groups {
         found.into_iter().next().unwrap()
     }
 
-    /// The first instance of a group, and the kind and tags of the parameter that carries its config.
-    fn parameter(&self, name: &str) -> Option<(String, ParameterType, Vec<(String, String)>)> {
+    /// The parameter that carries the config of a group's first instance.
+    fn parameter(&self, name: &str) -> Option<Parameter> {
         let instance = self.group(name).instances?.into_iter().next()?.instance_id?;
         let (name, kind) = self.parameter_of(&instance)?;
         let tags = self.ssm.list_tags_for_resource().resource_type(ResourceTypeForTagging::Parameter).resource_id(name);
         let tags = self.runtime.block_on(tags.send()).unwrap().tag_list.unwrap_or_default();
-        Some((instance, kind, tags.into_iter().map(|tag| (tag.key, tag.value)).collect()))
+        Some(Parameter { instance, kind, tags: tags.into_iter().map(|tag| (tag.key, tag.value)).collect() })
     }
 
     fn parameter_of(&self, instance: &str) -> Option<(String, ParameterType)> {
@@ -205,6 +205,12 @@ impl Groups {
     fn desired(&self, name: &str) -> i32 {
         self.group(name).desired_capacity.unwrap()
     }
+}
+
+struct Parameter {
+    instance: String,
+    kind: ParameterType,
+    tags: Vec<(String, String)>,
 }
 
 fn pool_tags(stack: &str, org: &str, pool: &str) -> [(&'static str, String); 3] {
