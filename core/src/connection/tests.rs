@@ -11,6 +11,12 @@ use crate::limiter::{GITHUB, Limiter, Limits};
 use crate::rng::Rng;
 use crate::seal::{Sealed, SealedSecret};
 
+mod tokens;
+
+const POOL: PoolId = PoolId(7);
+/// The same span as the chain's own.
+const RENEW_AT_MOST_EVERY_MS: u64 = 30_000;
+
 struct Script {
     connection: Connection,
     now_ms: u64,
@@ -271,4 +277,71 @@ fn a_token_that_comes_after_the_connection_was_replaced_is_dropped() {
     script.reply(sealed(|token| Sealed::Token { token }));
     assert_eq!(script.dropped, [Slot(RequestId(1))]);
     assert!(script.sent.is_empty());
+}
+
+#[test]
+fn what_is_asked_is_known_until_it_ends() {
+    let mut script = Script::new(CredentialKind::Pat);
+    assert!(script.connection.is_idle());
+    script.handle(ConnectionEvent::Call { caller: Caller::Pool(POOL), call: Call::ScaleSets });
+    assert!(!script.connection.is_idle(), "a token is on its way");
+    script.handle(ConnectionEvent::Reply { id: RequestId(1), result: Err(TransportError::overdue()) });
+    script.sent.clear();
+    assert!(!script.connection.is_idle(), "the call waits");
+    let mut script = Script::connected();
+    script.handle(ConnectionEvent::Call { caller: Caller::Pool(POOL), call: Call::ScaleSets });
+    let id = script.sent[0].0;
+    assert_eq!(script.connection.pool_of_call(id), Some(POOL));
+    assert!(!script.connection.is_idle(), "it is in flight");
+    script.reply(text(r#"{"count":0,"value":[]}"#));
+    assert_eq!(script.connection.pool_of_call(id), None);
+    assert!(script.connection.is_idle());
+}
+
+#[test]
+fn room_that_others_hold_is_waited_for_and_known_to_be() {
+    let mut script = Script::connected();
+    script.limiter = Limiter::new(Limits { in_flight: 0, burst: 1, rate: 1 });
+    script.ask(Call::ScaleSets);
+    assert!(script.connection.is_starved());
+    script.limiter = Limiter::new(GITHUB);
+    script.handle(ConnectionEvent::Tick);
+    assert!(!script.connection.is_starved());
+    assert_eq!(script.sent.len(), 1);
+}
+
+#[test]
+fn whoever_gives_up_takes_back_its_own_poll_and_session_and_nothing_else() {
+    let mut script = Script::new(CredentialKind::Pat);
+    let (mine, other) = (Caller::Session(POOL), Caller::Session(PoolId(8)));
+    let session = || Call::CreateSession { scale_set: 1, owner: "host".into() };
+    script.handle(ConnectionEvent::Call { caller: other, call: session() });
+    script.handle(ConnectionEvent::Call { caller: mine, call: Call::ScaleSets });
+    script.handle(ConnectionEvent::Call { caller: mine, call: session() });
+    script.handle(ConnectionEvent::Cancel { caller: mine });
+    assert_eq!(script.called, [Err(CallError::cancelled())]);
+    script.reply(sealed(|token| Sealed::Token { token }));
+    script.reply(sealed(admin));
+    let left: Vec<_> = script.sent.iter().map(|(_, call, _)| *call).collect();
+    assert_eq!(left, [CallKind::CreateSession, CallKind::ScaleSets]);
+}
+
+#[test]
+fn a_runner_groups_id_is_asked_for_again_after_five_minutes() {
+    let mut script = Script::connected();
+    script.now_ms += RUNNER_GROUP_LIFE.as_millis() - 1;
+    script.ask(group("default"));
+    assert!(script.sent.is_empty());
+    script.now_ms += 1;
+    script.ask(group("default"));
+    assert_eq!(script.sent.len(), 1);
+}
+
+#[test]
+fn without_its_defence_a_hung_poll_is_waited_for_twenty_five_minutes() {
+    let mut script = Script::connected();
+    script.connection.defences.end_hung_polls = false;
+    let queue = crate::github::answer::Queue { url: "https://q/1".into(), token: Slot(RequestId(2)) };
+    script.ask(Call::Poll { scale_set: 1, queue, last_message: 0, max_capacity: 3 });
+    assert_eq!(script.sent[0].2.timeout, Duration::from_secs(1500));
 }

@@ -418,3 +418,51 @@ fn a_session_without_a_queue_that_is_no_longer_wanted_is_deleted() {
     empty.queue.url.clear();
     assert_eq!(called(&script.answer(Answer::Session(empty))), Some(CallKind::DeleteSession));
 }
+
+#[test]
+fn each_acquire_is_counted_when_it_begins_and_when_it_ends() {
+    let mut script = Script::open(Statistics::default());
+    assert_eq!(script.session.acquires(), 0);
+    script.answer(message(1, &[10], Statistics::default()));
+    assert_eq!(script.session.acquires(), 1);
+    script.answer(Answer::Acquired(vec![10]));
+    assert_eq!(script.session.acquires(), 2);
+    script.answer(Answer::Done);
+    assert_eq!(script.session.acquires(), 2, "an acknowledge is none");
+    script.answer(message(2, &[11], Statistics::default()));
+    script.fail(CallErrorKind::Refused, 400);
+    assert_eq!(script.session.acquires(), 4);
+}
+
+#[test]
+fn what_nobody_understands_has_waiting_jobs_listed_at_once() {
+    for (unknown, next) in [(1, CallKind::AcquirableJobs), (0, CallKind::Poll)] {
+        let mut script = Script::new();
+        script.handle(SessionEvent::Open { scale_set: 9, left: None });
+        let waiting = Statistics { available: 3, ..Statistics::default() };
+        script.answer(session(1, Some(waiting)));
+        assert_eq!(called(&script.kept()), Some(CallKind::AcquirableJobs));
+        script.answer(Answer::AcquirableJobs(vec![]));
+        let message = Message { id: 7, statistics: Some(waiting), jobs: vec![], unknown };
+        script.answer(Answer::Message(Some(message)));
+        assert_eq!(called(&script.answer(Answer::Done)), Some(next), "{unknown} unknown");
+    }
+}
+
+#[test]
+fn a_poll_of_a_whole_second_is_quiet_and_a_shorter_one_is_not() {
+    for (lasted_ms, next) in [(999, None), (1000, Some(CallKind::Poll))] {
+        let mut script = Script::open(Statistics::default());
+        script.now_ms += lasted_ms;
+        assert_eq!(called(&script.answer(Answer::Message(None))), next, "after {lasted_ms} ms");
+    }
+}
+
+#[test]
+fn what_was_kept_already_does_not_end_another_rest() {
+    let mut script = Script::open(Statistics::default());
+    assert_eq!(script.answer(Answer::Message(None)), [], "too quick: it rests");
+    let until = script.session.poll_timeout();
+    assert_eq!(script.kept(), []);
+    assert_eq!(script.session.poll_timeout(), until);
+}
