@@ -378,6 +378,11 @@ impl World {
         &self.github
     }
 
+    /// The model of GitHub, to change it behind everybody's back.
+    pub const fn github_model_mut(&mut self) -> &mut GitHub {
+        &mut self.github
+    }
+
     /// The model of AWS.
     #[must_use]
     pub const fn aws_model(&self) -> &Aws {

@@ -3,6 +3,7 @@
 mod faults;
 mod lives;
 mod managed;
+mod refused;
 
 use std::collections::BTreeMap;
 

@@ -19,8 +19,11 @@ const RACES_A_SEED: u64 = 2 * AROUND_MS;
 const SEEDS_RACED: u64 = 3;
 const SEEDS_VARIABLE: &str = "POOLKEEPER_RACES_SEEDS";
 
+/// The scale set of the one managed pool.
+pub(super) const KEY: (&str, &str) = ("acme", "acme-linux");
+
 /// One managed pool.
-fn managed(idle: &str) -> SimulationConfig {
+pub(super) fn managed(idle: &str) -> SimulationConfig {
     let mut config = config();
     let mut raw = RawConfig::clone(&config.daemon);
     raw.pool.runners = Runners::Managed;
@@ -33,7 +36,7 @@ fn managed(idle: &str) -> SimulationConfig {
     config
 }
 
-fn calls(simulation: &Simulation, peer: &str, call: &str) -> u64 {
+pub(super) fn calls(simulation: &Simulation, peer: &str, call: &str) -> u64 {
     simulation.world().ledger().totals_ref().calls_of(peer, call)
 }
 
