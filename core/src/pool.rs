@@ -161,7 +161,7 @@ impl Pool {
     /// Whether a describe that shows nothing new means nothing.
     pub(crate) fn is_settled(&self, now: Instant) -> bool {
         let lacks = self.session.is_open() && self.scaler.lacks(&self.wanted(now));
-        let waits = self.scaler.waits_for_describe() || self.runners.is_busy();
+        let waits = self.scaler.waits_for_describe() || self.runners.is_busy() || self.runners_wait(now);
         self.scaler.described_at().is_some() && !waits && !lacks
     }
 

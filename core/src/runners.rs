@@ -46,7 +46,7 @@ mod rules;
 
 use census::Census;
 use launches::Launches;
-use member::Member;
+use member::{Member, Stage};
 
 /// The most instances one call protects.
 const PROTECT_AT_ONCE: usize = 50;
@@ -167,6 +167,13 @@ impl Runners {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.surplus_since.is_some() || self.members.values().any(Member::is_busy)
+    }
+
+    /// Whether something is due for one that serves, which [`Self::reconcile`] does once it may act.
+    #[must_use]
+    pub fn is_due(&self, now: Instant, wishes: &Wishes) -> bool {
+        let serving = self.members.values().filter(|member| matches!(member.stage, Stage::Served { .. }));
+        serving.filter_map(|member| member.due(wishes)).any(|at| at <= now)
     }
 
     /// How many of those that are ended, and take desired capacity along, the newest describe still shows as alive: so

@@ -395,15 +395,15 @@ impl World {
         &self.store
     }
 
+    /// The store, to change it behind everybody's back.
+    pub const fn store_mut(&mut self) -> &mut ConfigStore {
+        &mut self.store
+    }
+
     /// Whether runners wait for configs that the daemon gives them.
     #[must_use]
     pub const fn is_managed(&self) -> bool {
         self.runners.managed
-    }
-
-    /// Changes the store's rate of calls.
-    pub fn set_store_rate(&mut self, rate: Option<Rate>) {
-        self.store.set_rate(rate);
     }
 
     /// The model of AWS, to change it behind everybody's back.

@@ -115,6 +115,11 @@ impl Pool {
         looks_after.then(|| self.runners.poll_timeout(now, &self.wishes(now))).flatten()
     }
 
+    /// Whether something is due for an instance that needs a fresh describe.
+    pub(super) fn runners_wait(&self, now: Instant) -> bool {
+        self.is_managed() && self.runners.is_due(now, &self.wishes(now))
+    }
+
     fn wishes(&self, now: Instant) -> Wishes {
         let wanted = self.wanted(now);
         let running = self.statistics.map_or(0, |statistics| statistics.running);
