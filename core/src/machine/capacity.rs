@@ -173,6 +173,12 @@ impl Machine {
             let Some(About { pool: id, target, mut call }) = self.aws.instances.pop_front() else { break };
             // A pool that is gone has nobody to hear the answer.
             let Some(pool) = self.pools.get_mut(id) else { continue };
+            if pool.gone {
+                // Its instances went with the group: what was to be done is done.
+                self.touched.insert(id);
+                self.pool_step(id, effects, |pool, cx, _, out| pool.wrote_runner(cx, &target, Ok(()), out));
+                continue;
+            }
             if let InstanceCall::Terminate { decrement, .. } = &mut call {
                 if !pool.knows_desired() {
                     self.aws.instances.push_back(About { pool: id, target, call });

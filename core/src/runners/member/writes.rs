@@ -53,7 +53,9 @@ impl Member {
     fn not_ended(&mut self, cx: &mut Turn<'_>, error: AwsError, effects: &mut Vec<RunnersEffect>) {
         let decrement = core::mem::take(&mut self.took_desired);
         if decrement {
-            effects.push(if is_in_doubt(&error) { RunnersEffect::ShrinkInDoubt } else { RunnersEffect::ShrinkRefused });
+            // One that was seen to leave by itself meanwhile may have taken its place along.
+            let in_doubt = is_in_doubt(&error) || !self.is_alive();
+            effects.push(if in_doubt { RunnersEffect::ShrinkInDoubt } else { RunnersEffect::ShrinkRefused });
         }
         match &error {
             AwsError::Validation { message } if is_unknown_instance(message) => {
