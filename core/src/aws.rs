@@ -9,6 +9,8 @@ use crate::github::request::Slot;
 
 /// The most groups one page of `DescribeAutoScalingGroups` holds, and the most names it may be asked for.
 pub const GROUPS_A_PAGE: usize = 100;
+/// The most instances one page of `DescribeWarmPool` holds.
+pub const WARM_MEMBERS_A_PAGE: usize = 50;
 
 /// One call to AWS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,8 @@ impl AwsCall {
                 InstanceCall::Terminate { .. } => "TerminateInstanceInAutoScalingGroup",
                 InstanceCall::PutConfig { .. } => "PutParameter",
                 InstanceCall::DeleteConfig { .. } => "DeleteParameter",
+                InstanceCall::CompleteHook { .. } => "CompleteLifecycleAction",
+                InstanceCall::WarmMembers { .. } => "DescribeWarmPool",
             },
         }
     }
@@ -80,6 +84,18 @@ pub enum InstanceCall {
         /// The instance.
         instance: String,
     },
+    /// `CompleteLifecycleAction` with `CONTINUE`: what a launch hook waits for is done.
+    CompleteHook {
+        /// The instance.
+        instance: String,
+        /// The hook's name.
+        hook: String,
+    },
+    /// `DescribeWarmPool` with `MaxRecords` = [`WARM_MEMBERS_A_PAGE`].
+    WarmMembers {
+        /// The `NextToken` of the page before.
+        next_token: Option<String>,
+    },
 }
 
 /// Which groups a describe asks for.
@@ -103,6 +119,13 @@ pub enum AwsReply {
     Groups {
         /// The groups.
         groups: Vec<Group>,
+        /// Present when more pages follow.
+        next_token: Option<String>,
+    },
+    /// One page of the members of a warm pool.
+    WarmMembers {
+        /// The members.
+        members: Vec<WarmMember>,
         /// Present when more pages follow.
         next_token: Option<String>,
     },
@@ -183,6 +206,15 @@ pub struct WarmPool {
     pub reuse_on_scale_in: bool,
 }
 
+/// An instance that stands by in a warm pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmMember {
+    /// The EC2 instance id.
+    pub id: String,
+    /// `LifecycleState`, for example `Warmed:Stopped`.
+    pub state: String,
+}
+
 /// An instance of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
@@ -194,6 +226,9 @@ pub struct Instance {
     pub healthy: bool,
     /// `ProtectedFromScaleIn`.
     pub protected: bool,
+    /// `Pending:Wait`: a launch hook waits for somebody to complete it.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub waits: bool,
 }
 
 /// `LifecycleState` of an instance. AWS keeps adding states: an unknown one is kept as it is.

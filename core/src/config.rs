@@ -122,6 +122,9 @@ pub struct PoolDefaults {
     pub idle_grace: Duration,
     /// How long an instance may take to start.
     pub boot_deadline: Duration,
+    /// A job that runs for longer is told of; `None`: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_job_time: Option<Duration>,
     /// Labels of the scale set; empty: its name.
     pub labels: Vec<String>,
     /// Template of the scale set's name, of `{org}` and `{pool}`.
@@ -141,6 +144,7 @@ impl Default for PoolDefaults {
             idle: 0,
             idle_grace: Duration::from_secs(90),
             boot_deadline: Duration::from_secs(600),
+            max_job_time: None,
             labels: Vec::new(),
             name: DEFAULT_NAME.to_owned(),
             on_group_gone: OnGroupGone::Keep,
@@ -165,6 +169,8 @@ pub struct PoolOverrides {
     pub size_max: Option<u32>,
     pub idle: Option<u32>,
     pub boot_deadline: Option<Duration>,
+    pub max_job_time: Option<Duration>,
+    pub launch_hook: Option<String>,
     pub paused: Option<bool>,
 }
 

@@ -182,6 +182,28 @@ pub enum RunnerFact {
         /// The instance.
         instance: String,
     },
+    /// It has come into service.
+    Up {
+        /// The instance.
+        instance: String,
+        /// Whether it comes from the group's warm pool.
+        warm: bool,
+        /// From the rise of capacity that it was launched for, or from when it was first seen, until a describe showed it
+        /// in service.
+        took: Duration,
+    },
+    /// A launch hook held it, and was told to let it go.
+    HookCompleted {
+        /// The instance.
+        instance: String,
+    },
+    /// A job runs on it for longer than the pool allows: somebody has to look at that.
+    JobTooLong {
+        /// The instance.
+        instance: String,
+        /// For how long, as far as this process knows.
+        runs: Duration,
+    },
     /// Its config was stored where it finds it.
     Served {
         /// The instance.

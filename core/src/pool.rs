@@ -1,5 +1,6 @@
 //! One pool: a group, its scale set, its session, and the capacity between them.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -14,7 +15,7 @@ use crate::github::message::Statistics;
 use crate::machine::ConnectionId;
 use crate::notice::{Decision, PoolFact, PoolId, Verdict};
 use crate::rng::Rng;
-use crate::runners::{Runners, Target};
+use crate::runners::{Origin, Runners, Target};
 use crate::scale_set::ScaleSetKeeper;
 use crate::scaler::{Changed, Scaler, Shown, Wanted};
 use crate::session::{Session, SessionEvent};
@@ -25,6 +26,9 @@ mod grounds;
 mod managed;
 mod news;
 mod view;
+mod warm;
+
+use warm::Warm;
 
 /// How long the last target is held when statistics all zero come beside assigned jobs.
 const HOLD_TARGET: Duration = Duration::from_secs(60);
@@ -90,6 +94,12 @@ pub(crate) struct Pool {
     /// Its instances, where we give them their runners.
     #[serde(default)]
     runners: Runners,
+    /// The members of its group's warm pool.
+    #[serde(default)]
+    pub(crate) warm: Warm,
+    /// When AWS last took more capacity from us.
+    #[serde(default)]
+    raised_at: Option<Instant>,
     statistics: Option<Statistics>,
     held: Option<Held>,
     /// Until when an instance may leave by itself, as a job ended.
@@ -117,7 +127,7 @@ pub(crate) enum Claim {
     /// The group may not be served.
     Refused(Fault),
     /// The group wants this pool.
-    Wants(PoolSpec),
+    Wants(Box<PoolSpec>),
 }
 
 impl Pool {
@@ -143,6 +153,8 @@ impl Pool {
             scale_set: ScaleSetKeeper::new(),
             scaler: Scaler::default(),
             runners: Runners::default(),
+            warm: Warm::default(),
+            raised_at: None,
             statistics: None,
             held: None,
             leaving_until: None,
@@ -206,7 +218,8 @@ impl Pool {
         let left = if shown.is_some() { members_left(&self.group, group) } else { 0 };
         let boot_deadline = self.spec.as_ref().map_or(config.pool.boot_deadline, |spec| spec.boot_deadline);
         if self.spec.as_ref().is_some_and(|spec| spec.is_managed) {
-            let facts = self.runners.described(now, group).into_iter().map(PoolFact::Runner);
+            let origin = Origin { warm: Some(self.warm.members()), raised_at: self.raised_at };
+            let facts = self.runners.described(now, group, &origin).into_iter().map(PoolFact::Runner);
             effects.extend(facts.map(PoolEffect::Note));
         }
         self.scaler.count(now, group, boot_deadline, |instance| self.runners.judge(instance));
@@ -226,7 +239,7 @@ impl Pool {
         }
         self.may_lower = scale_out_only(&self.group).is_none();
         match resolve(&self.group, config) {
-            Ok(spec) => Claim::Wants(spec),
+            Ok(spec) => Claim::Wants(Box::new(spec)),
             Err(fault) => Claim::Refused(fault),
         }
     }
@@ -375,7 +388,9 @@ impl Pool {
         let desired = self.scaler.desired();
         match result {
             Ok(()) => {
-                self.scaler.wrote(now);
+                if self.scaler.wrote(now) {
+                    self.raised_at = Some(now);
+                }
                 None
             }
             Err(error) => {

@@ -84,10 +84,23 @@ pub struct Wishes {
     pub idle_grace: Duration,
     /// How long an instance may take from its config to its first sign of life.
     pub boot_deadline: Duration,
+    /// A job that runs for longer is told of.
+    pub max_job_time: Option<Duration>,
+    /// Whether instances that a launch hook holds are let go.
+    pub completes_hook: bool,
     /// Whether anything may be done to those that are there: the pool listens, and was described just now.
     pub may_act: bool,
     /// Whether any may be ended: no write of capacity is on its way, or in doubt.
     pub may_end: bool,
+}
+
+/// Where new instances come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The lifecycle states of those that stood by in the warm pool.
+    pub warm: Option<&'a BTreeMap<String, String>>,
+    /// When AWS last took more capacity from us.
+    pub raised_at: Option<Instant>,
 }
 
 /// What an instance is good for.
@@ -108,6 +121,8 @@ pub enum RunnersEffect {
     Call(MemberId, Call),
     /// Make this call to AWS.
     Aws(Target, InstanceCall),
+    /// Complete the pool's launch hook for this instance.
+    CompleteHook(MemberId, String),
     /// A secret is no longer needed.
     Drop(Slot),
     /// Desired capacity did not go down with an instance after all: AWS refused.
@@ -119,7 +134,7 @@ pub enum RunnersEffect {
 }
 
 /// Whether instances were looked after before, and by whom.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Begun {
     /// Nothing was described yet; those that are in service then may have runners that nobody knows of…
@@ -197,7 +212,12 @@ impl Runners {
         let surplus = self.surplus_since.map(|since| since + wishes.idle_grace);
         let waiting = self.waiting_since.map(|since| since + rules::JOBS_WAIT);
         let held = self.launches.held_until();
-        members.chain([surplus, waiting, held, self.census.due()].into_iter().flatten()).filter(|at| *at > now).min()
+        let alarms = self.members.values().filter_map(|member| member.too_long_at(wishes));
+        members
+            .chain(alarms)
+            .chain([surplus, waiting, held, self.census.due()].into_iter().flatten())
+            .filter(|at| *at > now)
+            .min()
     }
 
     /// Before the first describe: whether those in service were looked after by an earlier process, so that one without
@@ -218,8 +238,9 @@ impl Runners {
     }
 
     /// Takes in a describe of the group: what it shows to have happened.
-    pub fn described(&mut self, now: Instant, group: &Group) -> Vec<RunnerFact> {
+    pub fn described(&mut self, now: Instant, group: &Group, origin: &Origin<'_>) -> Vec<RunnerFact> {
         let mut facts = Vec::new();
+        let is_first = self.begun < Begun::Yes;
         for member in self.members.values_mut() {
             member.is_shown = false;
         }
@@ -229,12 +250,16 @@ impl Runners {
             }
             let (id, is_new) = match self.by_instance.get(&instance.id) {
                 Some(id) => (*id, false),
-                None => (self.add(now, &instance.id), true),
+                None => (self.add(now, &instance.id, origin), true),
             };
             if let Some(member) = self.members.get_mut(&id) {
                 let served_elsewhere = self.begun == Begun::Nowhere && instance.state != LifecycleState::Pending;
                 member.is_stranger |= is_new && served_elsewhere;
                 member.shown(now, instance);
+                if is_new && is_first {
+                    member.was_up_before();
+                }
+                facts.extend(member.comes_up(now));
             }
         }
         if self.begun != Begun::Known {
@@ -264,11 +289,11 @@ impl Runners {
         members.into_values().filter_map(|mut member| member.take_slot())
     }
 
-    fn add(&mut self, now: Instant, instance: &str) -> MemberId {
+    fn add(&mut self, now: Instant, instance: &str, origin: &Origin<'_>) -> MemberId {
         self.next += 1;
         let id = MemberId(self.next);
         self.by_instance.insert(instance.into(), id);
-        self.members.insert(id, Member::new(instance, now));
+        self.members.insert(id, Member::new(instance, now, origin));
         id
     }
 

@@ -339,13 +339,15 @@ impl Scaler {
         self.desired = decision.to;
     }
 
-    /// AWS took the write.
-    pub fn wrote(&mut self, now: Instant) {
-        assert!(self.writing.take().is_some(), "a write ends once");
+    /// AWS took the write; whether that raised capacity.
+    pub fn wrote(&mut self, now: Instant) -> bool {
+        let before = self.writing.take();
+        assert!(before.is_some(), "a write ends once");
         self.wrote_at = Some(now);
         self.trusted_until = (!self.left_while_writing).then(|| now + TRUST_OWN_WRITE);
         self.surplus_since = None;
         self.backoff.reset();
+        before.is_some_and(|before| before < self.desired)
     }
 
     /// AWS did not take the write, or nobody knows: then a newer describe decides what desired is.
@@ -454,8 +456,13 @@ mod tests {
 
     /// A group of two that has had one too many for longer than the grace, and was described just now.
     fn surplus(change: impl Fn(&mut Instance)) -> Option<Decision> {
-        let instance =
-            |id: &str| Instance { id: id.into(), state: LifecycleState::InService, healthy: true, protected: true };
+        let instance = |id: &str| Instance {
+            id: id.into(),
+            state: LifecycleState::InService,
+            healthy: true,
+            protected: true,
+            waits: false,
+        };
         let mut group = Group { max_size: 9, desired: 2, ..Group::default() };
         group.instances = vec![instance("i-1"), instance("i-2")];
         group.instances.iter_mut().take(1).for_each(&change);

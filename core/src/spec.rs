@@ -46,6 +46,12 @@ pub(crate) struct PoolSpec {
     pub(crate) idle: u32,
     pub(crate) idle_grace: Duration,
     pub(crate) boot_deadline: Duration,
+    /// A job that runs for longer is told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_job_time: Option<Duration>,
+    /// The launch hook that is completed for instances that wait in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) launch_hook: Option<String>,
     pub(crate) paused: bool,
     /// Whether we give its instances their runners.
     #[serde(default)]
@@ -114,6 +120,8 @@ pub(crate) fn resolve(group: &Group, config: &Config) -> Result<PoolSpec, Fault>
         idle: asked.idle.unwrap_or(config.pool.idle),
         idle_grace: config.pool.idle_grace,
         boot_deadline: asked.boot_deadline.unwrap_or(config.pool.boot_deadline),
+        max_job_time: asked.max_job_time.or(config.pool.max_job_time),
+        launch_hook: asked.launch_hook.clone().filter(|name| !name.is_empty()),
         paused: asked.paused.unwrap_or(false),
         is_managed: config.pool.runners == Runners::Managed,
         on_group_gone: config.pool.on_group_gone,
@@ -168,6 +176,8 @@ fn from_tags(group: &Group) -> Result<PoolOverrides, Fault> {
         size_max: number("runs-on-size-max", tag("runs-on-size-max"))?,
         idle: number("runs-on-idle", tag("runs-on-idle"))?,
         boot_deadline: span("runs-on-boot-deadline", tag("runs-on-boot-deadline"))?,
+        max_job_time: span("runs-on-max-job-time", tag("runs-on-max-job-time"))?,
+        launch_hook: tag("runs-on-launch-hook"),
         paused: flag("runs-on-paused", tag("runs-on-paused"))?,
     })
 }

@@ -51,6 +51,9 @@ pub struct PoolView {
     pub capacity: u32,
     /// Whether its instances get their runners from us.
     pub managed: bool,
+    /// The group's warm pool, if there is one, as it was last listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<WarmView>,
     /// Whether no instance is launched for a while, as too many in a row never came up.
     pub launches_held: bool,
     /// Instances in service.
@@ -67,6 +70,19 @@ pub struct PoolView {
     pub messages: u64,
     /// The last failure, until something succeeds.
     pub error: Option<String>,
+}
+
+/// How many instances stand by in a warm pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmView {
+    /// `Warmed:Stopped`.
+    pub stopped: u32,
+    /// `Warmed:Running`.
+    pub running: u32,
+    /// `Warmed:Hibernated`.
+    pub hibernated: u32,
+    /// On their way in or out.
+    pub moving: u32,
 }
 
 /// The state of a pool's message session.

@@ -110,10 +110,11 @@ struct Stage {
 impl Stage {
     fn set(args: &DemoArgs) -> Result<Self, Failure> {
         let pools = usize::try_from(args.pools).unwrap_or(usize::MAX);
-        let scenery = Scenery::new(pools);
+        let managed = args.runners == RunnersArg::Managed;
+        let scenery = if managed { Scenery::new(pools).prepared() } else { Scenery::new(pools) };
         let github = GitHubConfig::default();
         let pat = github.pat.clone().unwrap_or_default();
-        let runners = RunnersConfig { managed: args.runners == RunnersArg::Managed, ..RunnersConfig::default() };
+        let runners = RunnersConfig { managed, ..RunnersConfig::default() };
         let world = WorldConfig { github, groups: scenery.groups, runners, ..WorldConfig::default() };
         let sandbox = Sandbox::start(SandboxConfig::default(), World::new(world, args.seed))
             .map_err(|error| Failure::Failed(error.to_string()))?;

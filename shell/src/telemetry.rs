@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use poolkeeper_core::github::message::{Job, JobMessage, JobMessageKind};
 use poolkeeper_core::github::request::CallKind;
-use poolkeeper_core::notice::{Notice, PoolFact};
+use poolkeeper_core::notice::{Notice, PoolFact, Proof, RunnerFact};
 use poolkeeper_core::time::Now;
 use tracing::Level;
 
@@ -182,8 +182,38 @@ fn count_pool_fact(metrics: &mut Metrics, group: &str, fact: &PoolFact) {
         | PoolFact::Redelivered { .. }
         | PoolFact::StatisticsDistrusted
         | PoolFact::ScalingFailed { .. }
-        | PoolFact::DesiredChanged { .. }
-        | PoolFact::Runner(_) => {}
+        | PoolFact::DesiredChanged { .. } => {}
+        PoolFact::Runner(fact) => count_runner_fact(metrics, group, fact),
+    }
+}
+
+fn count_runner_fact(metrics: &mut Metrics, group: &str, fact: &RunnerFact) {
+    match fact {
+        RunnerFact::Up { warm, took, .. } => {
+            let start = if *warm { "warm" } else { "cold" };
+            metrics.instance_starts.record(&[group, start], Duration::from_millis(took.as_millis()));
+        }
+        RunnerFact::Served { .. } => metrics.configs.add(&[group], 1),
+        RunnerFact::Free { proof, .. } => {
+            let proof = match proof {
+                Proof::Removed => "removed",
+                Proof::Ended => "ended",
+                Proof::GoneTwice => "gone_twice",
+            };
+            metrics.freed.add(&[group, proof], 1);
+        }
+        RunnerFact::Adopted { .. }
+        | RunnerFact::Foreign { .. }
+        | RunnerFact::Stranger { .. }
+        | RunnerFact::HookCompleted { .. }
+        | RunnerFact::JobTooLong { .. }
+        | RunnerFact::NotIssued { .. }
+        | RunnerFact::NotEnded { .. }
+        | RunnerFact::AwsFailed { .. }
+        | RunnerFact::ProtectionFailed { .. }
+        | RunnerFact::Vanished { .. }
+        | RunnerFact::LeftBehind { .. }
+        | RunnerFact::LaunchesHeld { .. } => {}
     }
 }
 

@@ -10,11 +10,13 @@ mod fleet;
 mod groups;
 pub mod query;
 mod throttle;
+mod warm;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use poolkeeper_core::aws::{
-    AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, Group, GroupQuery, InstanceCall, Tag, WarmPool,
+    AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, Group, GroupQuery, InstanceCall, Tag, WARM_MEMBERS_A_PAGE, WarmMember,
+    WarmPool,
 };
 use poolkeeper_core::rng::Rng;
 use poolkeeper_core::time::{Duration, Instant, Now};
@@ -37,6 +39,10 @@ pub struct AwsConfig {
     pub region: String,
     /// The shortest and the longest time from launch to `InService`.
     pub boot: (Duration, Duration),
+    /// The time from leaving the warm pool to `InService`.
+    pub warm_start: Duration,
+    /// How long a launch hook waits to be completed; then its instance is given up.
+    pub hook_timeout: Duration,
     /// The time from the start of a termination until the instance has left its group.
     pub shutdown: Duration,
     /// The time after which a dead machine is found unhealthy and replaced.
@@ -55,6 +61,8 @@ impl Default for AwsConfig {
             account: "123456789012".to_owned(),
             region: "eu-west-1".to_owned(),
             boot: (Duration::from_secs(1), Duration::from_secs(3)),
+            warm_start: Duration::from_millis(300),
+            hook_timeout: Duration::from_secs(600),
             shutdown: Duration::from_secs(1),
             health_check: Duration::from_secs(60),
             lag: Duration::ZERO,
@@ -92,8 +100,12 @@ pub struct GroupSpec {
     pub suspended_processes: Vec<String>,
     /// Whether a mixed-instances policy with weights makes capacity differ from the number of instances.
     pub weighted: bool,
-    /// The warm pool's settings; its members are not modelled.
+    /// The warm pool's settings.
     pub warm_pool: Option<WarmPool>,
+    /// How many instances stand by in the warm pool.
+    pub warm_size: u32,
+    /// The launch hook that holds instances on their way into service until it is completed.
+    pub launch_hook: Option<String>,
 }
 
 /// Whose doing a change is.
@@ -150,6 +162,8 @@ pub enum AwsEvent {
         group: String,
         /// The instance.
         id: String,
+        /// Whether it came from the warm pool.
+        warm: bool,
     },
     /// An instance is being terminated: whatever ran on it has ended.
     InstanceTerminating {
@@ -173,6 +187,7 @@ pub enum AwsEvent {
 enum Done {
     Describe(Describe),
     Terminating { group: String, id: String },
+    WarmMembers { members: Vec<WarmMember>, next_token: Option<String> },
     Nothing,
 }
 
@@ -191,6 +206,10 @@ pub struct Aws {
     homes: BTreeMap<String, String>,
     /// The most instances AWS has room for, by group.
     room: BTreeMap<String, u32>,
+    /// Warm pools, by group.
+    warm: BTreeMap<String, warm::WarmPoolModel>,
+    /// Launch hooks, by group.
+    hooks: BTreeMap<String, String>,
     /// Groups that describes leave out, although they exist.
     hidden: BTreeSet<String>,
     /// Groups whose instances were ever without protection from scale-in by somebody's choice.
@@ -216,6 +235,8 @@ impl Aws {
             timer_count: 0,
             homes: BTreeMap::new(),
             room: BTreeMap::new(),
+            warm: BTreeMap::new(),
+            hooks: BTreeMap::new(),
             hidden: BTreeSet::new(),
             released: BTreeSet::new(),
             actor: Actor::Human,
@@ -253,6 +274,14 @@ impl Aws {
                 InstanceCall::Terminate { instance, decrement } => {
                     Action::Terminate { id: instance.clone(), decrement: *decrement }
                 }
+                InstanceCall::CompleteHook { instance, hook } => {
+                    Action::CompleteHook { group: group.clone(), hook: hook.clone(), id: instance.clone() }
+                }
+                InstanceCall::WarmMembers { next_token } => Action::DescribeWarmPool {
+                    group: group.clone(),
+                    max_records: Some(WARM_MEMBERS_A_PAGE),
+                    next_token: next_token.clone(),
+                },
                 InstanceCall::PutConfig { .. } | InstanceCall::DeleteConfig { .. } => {
                     let message = "Auto Scaling keeps no configs".to_owned();
                     return Err(AwsError::Misbehaved { message });
@@ -264,6 +293,7 @@ impl Aws {
                 let groups = groups.into_iter().cloned().collect();
                 Ok(AwsReply::Groups { groups, next_token })
             }
+            Outcome::WarmMembers { members, next_token } => Ok(AwsReply::WarmMembers { members, next_token }),
             Outcome::Done | Outcome::Terminating { .. } => Ok(AwsReply::Done),
         }
     }
@@ -285,6 +315,7 @@ impl Aws {
         match outcome? {
             Done::Describe(describe) => self.describe(&describe),
             Done::Terminating { group, id } => Ok(Outcome::Terminating { group, id }),
+            Done::WarmMembers { members, next_token } => Ok(Outcome::WarmMembers { members, next_token }),
             Done::Nothing => Ok(Outcome::Done),
         }
     }
@@ -298,6 +329,11 @@ impl Aws {
             Action::Terminate { id, decrement } => {
                 let group = self.terminate_instance(now, &id, decrement)?;
                 return Ok(Done::Terminating { group, id });
+            }
+            Action::CompleteHook { group, hook, id } => self.complete_hook(now, &group, &hook, &id)?,
+            Action::DescribeWarmPool { group, max_records, next_token } => {
+                let (members, next_token) = self.warm_members(&group, max_records, next_token.as_deref())?;
+                return Ok(Done::WarmMembers { members, next_token });
             }
             Action::SetProtection { group, ids, protected } => {
                 self.set_protection(now, &group, &ids, protected)?;

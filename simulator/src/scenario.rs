@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use poolkeeper_core::aws::Tag;
+use poolkeeper_core::aws::{Tag, WarmPool};
 use serde::{Deserialize, Serialize};
 
 use crate::aws::GroupSpec;
@@ -35,6 +35,8 @@ pub use shrink::{MOST_RUNS, Shrunk, shrink, shrink_by};
 pub const FORMAT: u32 = 1;
 /// The stack that all groups and daemons of a scenario belong to.
 pub const STACK: &str = "sim";
+/// The launch hook of groups that have one.
+const LAUNCH_HOOK: &str = "prepared";
 /// The longest scenario: a year.
 const MAX_SPAN_MS: u64 = 365 * 24 * 3_600_000;
 /// The most pools of a scenario.
@@ -102,6 +104,12 @@ pub struct PoolPlan {
     /// Whether new instances are not protected from scale-in: such a group is only ever scaled out.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unprotected: bool,
+    /// How many instances stand by in a warm pool.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub warm: u32,
+    /// Whether a launch hook holds instances until the daemon completes it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hook: bool,
 }
 
 impl Scenario {
@@ -187,6 +195,9 @@ impl PoolPlan {
             new_instances_protected: !self.unprotected,
             suspended_processes: vec!["AZRebalance".to_owned()],
             tags: self.tags(),
+            warm_pool: (self.warm > 0).then(WarmPool::default),
+            warm_size: self.warm,
+            launch_hook: self.hook.then(|| LAUNCH_HOOK.to_owned()),
             ..GroupSpec::default()
         }
     }
@@ -204,6 +215,7 @@ impl PoolPlan {
         ];
         tags.extend(number("runs-on-size-min", self.size_min.min(self.size_max)));
         tags.extend(number("runs-on-idle", self.idle));
+        tags.extend(self.hook.then(|| tag("runs-on-launch-hook", LAUNCH_HOOK)));
         tags
     }
 }

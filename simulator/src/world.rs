@@ -20,7 +20,7 @@ use crate::store::{self, ConfigStore};
 use crate::workload::{JobPlan, Workload, WorkloadConfig};
 pub use fault::{Fault, FaultAction, WaitHeader, Weather};
 use fault::{Faults, Verdict};
-pub use ledger::{JobRecord, Ledger, PoolCounts, Totals, Victim};
+pub use ledger::{JobRecord, Ledger, PoolCounts, Starts, Totals, Victim};
 use life::Timer;
 use troubled::Lingering;
 

@@ -40,6 +40,9 @@ pub(super) struct AwsCalls {
     /// Configs to be stored and deleted, at the pace of the store.
     #[serde(default)]
     store: Store,
+    /// Pools whose warm members are to be listed, and where the page before ended: they wait for all else.
+    #[serde(default)]
+    warm: VecDeque<(PoolId, Option<String>)>,
     in_flight: BTreeMap<RequestId, Flight>,
     by_deadline: BTreeSet<(Instant, RequestId)>,
 }
@@ -55,6 +58,7 @@ enum Purpose {
     Write(PoolId),
     Instances(PoolId, Target),
     Store(PoolId, Target),
+    Warm(PoolId),
     Describe(Describe),
 }
 
@@ -88,6 +92,7 @@ impl AwsCalls {
             describes: VecDeque::new(),
             instances: VecDeque::new(),
             store: Store::default(),
+            warm: VecDeque::new(),
             in_flight: BTreeMap::new(),
             by_deadline: BTreeSet::new(),
         }
@@ -104,10 +109,21 @@ impl AwsCalls {
         self.describes.push_back(describe);
     }
 
+    /// Takes a page of a warm pool to be asked for.
+    pub(super) fn list_warm(&mut self, pool: PoolId, next_token: Option<String>) {
+        self.warm.push_back((pool, next_token));
+    }
+
+    fn is_idle(&self) -> bool {
+        self.writes.is_empty() && self.instances.is_empty() && self.describes.is_empty() && self.warm.is_empty()
+    }
+
     /// The pool whose write is in flight under this id.
     pub(super) fn pool_of_write(&self, id: RequestId) -> Option<PoolId> {
         match self.in_flight.get(&id)?.purpose {
-            Purpose::Write(pool) | Purpose::Instances(pool, _) | Purpose::Store(pool, _) => Some(pool),
+            Purpose::Write(pool) | Purpose::Instances(pool, _) | Purpose::Store(pool, _) | Purpose::Warm(pool) => {
+                Some(pool)
+            }
             Purpose::Describe(_) => None,
         }
     }
@@ -127,14 +143,19 @@ impl Machine {
         if self.stopping.is_some() {
             self.aws.instances.clear();
             self.aws.store.waiting.clear();
+            self.aws.warm.clear();
         }
         let mut wait = None;
-        while !self.aws.writes.is_empty() || !self.aws.instances.is_empty() || !self.aws.describes.is_empty() {
+        while !self.aws.is_idle() {
             if let Err(at) = self.aws.limiter.take(self.now) {
                 wait = at;
                 break;
             }
-            if !self.send_write(effects) && !self.send_about_instances(effects) && !self.send_describe(effects) {
+            let sent = self.send_write(effects)
+                || self.send_about_instances(effects)
+                || self.send_describe(effects)
+                || self.send_warm(effects);
+            if !sent {
                 self.aws.limiter.give_back();
                 break;
             }
@@ -224,6 +245,17 @@ impl Machine {
         true
     }
 
+    fn send_warm(&mut self, effects: &mut Vec<Effect>) -> bool {
+        while let Some((id, next_token)) = self.aws.warm.pop_front() {
+            let Some(pool) = self.pools.get(id).filter(|pool| !pool.gone) else { continue };
+            let call = InstanceCall::WarmMembers { next_token };
+            let call = AwsCall::Instances { group: pool.group.name.clone(), call };
+            self.emit(Purpose::Warm(id), call, effects);
+            return true;
+        }
+        false
+    }
+
     fn emit(&mut self, purpose: Purpose, call: AwsCall, effects: &mut Vec<Effect>) {
         let id = self.ids.next();
         self.aws.in_flight.insert(id, Flight { purpose, asked_at: self.now });
@@ -238,7 +270,9 @@ impl Machine {
         self.aws.by_deadline.remove(&(asked_at + BACKSTOP, id));
         let limiter = match purpose {
             Purpose::Store(..) => &mut self.aws.store.limiter,
-            Purpose::Write(_) | Purpose::Instances(..) | Purpose::Describe(_) => &mut self.aws.limiter,
+            Purpose::Write(_) | Purpose::Instances(..) | Purpose::Describe(_) | Purpose::Warm(_) => {
+                &mut self.aws.limiter
+            }
         };
         limiter.release();
         if result == Err(AwsError::Throttled) {
@@ -246,33 +280,39 @@ impl Machine {
             let calls_per_min = limiter.calls_per_min();
             effects.push(Effect::Note(Notice::Aws(AwsFact::Throttled { calls_per_min })));
         }
-        let nonsense = || AwsError::Misbehaved { message: "an answer to another call".into() };
         match purpose {
             Purpose::Write(pool) => {
-                let result = match result {
-                    Ok(AwsReply::Done) => Ok(()),
-                    Ok(AwsReply::Groups { .. }) => Err(nonsense()),
-                    Err(error) => Err(error),
-                };
-                self.wrote(pool, &result, effects);
+                self.wrote(pool, &done(result), effects);
             }
             Purpose::Instances(pool, target) | Purpose::Store(pool, target) => {
-                let result = match result {
-                    Ok(AwsReply::Done) => Ok(()),
-                    Ok(AwsReply::Groups { .. }) => Err(nonsense()),
-                    Err(error) => Err(error),
-                };
+                let result = done(result);
                 self.touched.insert(pool);
                 self.pool_step(pool, effects, |pool, cx, _, out| pool.wrote_runner(cx, &target, result, out));
             }
+            Purpose::Warm(pool) => self.warm_listed(pool, result),
             Purpose::Describe(describe) => {
                 let result = match result {
                     Ok(AwsReply::Groups { groups, next_token }) => Ok((groups, next_token)),
-                    Ok(AwsReply::Done) => Err(nonsense()),
+                    Ok(AwsReply::Done | AwsReply::WarmMembers { .. }) => Err(nonsense()),
                     Err(error) => Err(error),
                 };
                 self.described(describe, asked_at, result, effects);
             }
+        }
+    }
+
+    fn warm_listed(&mut self, id: PoolId, result: Result<AwsReply, AwsError>) {
+        let Some(pool) = self.pools.get_mut(id) else { return };
+        match result {
+            Ok(AwsReply::WarmMembers { members, next_token }) => {
+                if pool.warm.page(members, next_token.is_some()) {
+                    self.aws.list_warm(id, next_token);
+                } else {
+                    self.touched.insert(id);
+                }
+            }
+            // It is asked again with the next listing of groups.
+            Ok(AwsReply::Done | AwsReply::Groups { .. }) | Err(_) => pool.warm.failed(),
         }
     }
 
@@ -295,5 +335,17 @@ impl Machine {
             let message = "no answer, and no word from the client".into();
             self.aws_replied(id, Err(AwsError::Transport { message }), effects);
         }
+    }
+}
+
+fn nonsense() -> AwsError {
+    AwsError::Misbehaved { message: "an answer to another call".into() }
+}
+
+/// The answer to a call that has nothing to tell.
+fn done(result: Result<AwsReply, AwsError>) -> Result<(), AwsError> {
+    match result? {
+        AwsReply::Done => Ok(()),
+        AwsReply::Groups { .. } | AwsReply::WarmMembers { .. } => Err(nonsense()),
     }
 }

@@ -1,5 +1,6 @@
 //! Which group is tied to which scale set, and what a changed config or tag makes of that.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -28,7 +29,7 @@ impl Machine {
                 }
                 self.refuse(id, fault, effects);
             }
-            Claim::Wants(spec) => self.want(id, spec, effects),
+            Claim::Wants(spec) => self.want(id, *spec, effects),
         }
     }
 
@@ -171,7 +172,7 @@ impl Machine {
             pool.connection = None;
             pool.resolved_in = self.discovery.generation();
             let claim = match resolve(&pool.group, &self.config) {
-                Ok(spec) => Claim::Wants(spec),
+                Ok(spec) => Claim::Wants(Box::new(spec)),
                 Err(fault) => Claim::Refused(fault),
             };
             self.claim(id, claim, effects);

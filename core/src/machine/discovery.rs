@@ -211,6 +211,7 @@ impl Machine {
             self.resolve_the_refused(effects);
         }
         self.look_for_the_missing(effects);
+        self.list_warm_pools();
         if self.discovery.braked > 0 {
             return;
         }
@@ -221,13 +222,23 @@ impl Machine {
         }
     }
 
+    /// Groups are listed once a minute, and their warm pools behind them.
+    fn list_warm_pools(&mut self) {
+        let Self { pools, aws, .. } = self;
+        for pool in pools.values_mut().filter(|pool| !pool.gone && pool.spec.is_some()) {
+            if pool.group.warm_pool.is_some() && pool.warm.begins() {
+                aws.list_warm(pool.id, None);
+            }
+        }
+    }
+
     /// A set that was kept for the group it belonged to in an earlier life is free if that group is gone.
     fn resolve_the_refused(&mut self, effects: &mut Vec<Effect>) {
         let refused: Vec<_> = self.pools.values().filter(|pool| pool.spec.is_none()).map(|pool| pool.id).collect();
         for id in refused {
             let Some(pool) = self.pools.get(id) else { continue };
             if let Ok(spec) = crate::spec::resolve(&pool.group, &self.config) {
-                self.claim(id, crate::pool::Claim::Wants(spec), effects);
+                self.claim(id, crate::pool::Claim::Wants(Box::new(spec)), effects);
                 self.touched.insert(id);
             }
         }

@@ -3,13 +3,13 @@
 use alloc::vec::Vec;
 
 use super::{Pool, PoolEffect};
-use crate::aws::{AwsError, Group};
+use crate::aws::{AwsError, Group, InstanceCall};
 use crate::connection::Caller;
 use crate::context::Turn;
 use crate::github::answer::Answer;
 use crate::github::error::CallError;
 use crate::notice::PoolFact;
-use crate::runners::{MemberId, RunnersEffect, Target, Wishes};
+use crate::runners::{MemberId, Origin, RunnersEffect, Target, Wishes};
 use crate::time::Instant;
 
 impl Pool {
@@ -71,7 +71,7 @@ impl Pool {
         let shown = if self.gone { &nothing } else { &self.group };
         // Where none is known, the pool may have only just become managed.
         if self.gone || self.runners.is_empty() {
-            let facts = self.runners.described(now, shown).into_iter().map(PoolFact::Runner);
+            let facts = self.runners.described(now, shown, &Origin::default()).into_iter().map(PoolFact::Runner);
             effects.extend(facts.map(PoolEffect::Note));
         }
         let mut out = Vec::new();
@@ -132,6 +132,8 @@ impl Pool {
             jobs_wait: running < wanted.assigned,
             idle_grace: wanted.idle_grace,
             boot_deadline: wanted.boot_deadline,
+            max_job_time: self.spec.as_ref().and_then(|spec| spec.max_job_time),
+            completes_hook: self.spec.as_ref().is_some_and(|spec| spec.launch_hook.is_some()),
             may_act: self.session.is_open() && self.statistics.is_some() && !self.gone && self.scaler.is_fresh(now),
             may_end: self.knows_desired() && self.spec.as_ref().is_some_and(|spec| !spec.paused),
         }
@@ -150,6 +152,11 @@ impl Pool {
                     effects.push(PoolEffect::Call(Caller::Runner(self.id, member), call));
                 }
                 RunnersEffect::Aws(target, call) => effects.push(PoolEffect::Aws(target, call)),
+                RunnersEffect::CompleteHook(member, instance) => {
+                    let hook = self.spec.as_ref().and_then(|spec| spec.launch_hook.clone()).unwrap_or_default();
+                    effects
+                        .push(PoolEffect::Aws(Target::Member(member), InstanceCall::CompleteHook { instance, hook }));
+                }
                 RunnersEffect::Drop(slot) => effects.push(PoolEffect::Drop(slot)),
                 RunnersEffect::ShrinkRefused => self.scaler.shrink_refused(),
                 RunnersEffect::ShrinkInDoubt => self.scaler.shrink_in_doubt(now),

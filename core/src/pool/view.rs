@@ -38,6 +38,7 @@ impl Pool {
             target: self.scaler.target(&wanted),
             capacity: self.capacity(now),
             managed: self.is_managed(),
+            warm: self.group.warm_pool.is_some().then(|| self.warm.view()),
             launches_held: self.runners.holds_launches(now),
             in_service: counts.in_service,
             pending: counts.pending,

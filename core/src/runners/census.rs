@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::member::{Member, Stage};
-use super::{MemberId, Runners, Wishes};
+use super::{MemberId, Origin, Runners, Wishes};
 use crate::backoff::Backoff;
 use crate::context::Turn;
 use crate::github::answer::{Runner, RunnerStatus};
@@ -78,7 +78,8 @@ impl Runners {
         wants
     }
 
-    /// Takes in the list of all runners: those of the set whose instances are not there are removed.
+    /// Takes in the list of all runners: those of the set whose instances are not there are removed, and a stranger that
+    /// has one after all is looked up again.
     pub fn counted(&mut self, now: Instant, scale_set: u64, runners: &[Runner]) {
         self.census.state = State::Done { at: now };
         let left = |runner: &&Runner| {
@@ -86,10 +87,17 @@ impl Runners {
             let is_ours = runner.runner_scale_set_id == scale_set && runner.name.starts_with(INSTANCE);
             is_ours && idle && !self.by_instance.contains_key(&runner.name)
         };
+        for runner in runners.iter().filter(|runner| runner.runner_scale_set_id == scale_set) {
+            let member = self.by_instance.get(&runner.name).and_then(|id| self.members.get_mut(id));
+            if let Some(member) = member.filter(|member| member.stage == Stage::Stranger) {
+                member.stage = Stage::Unknown;
+                member.not_before = now;
+            }
+        }
         let left: Vec<_> = runners.iter().filter(left).take(MOST_LEFT).collect();
         for runner in left {
             self.next += 1;
-            let mut member = Member::new(&runner.name, now);
+            let mut member = Member::new(&runner.name, now, &Origin::default());
             member.is_gone = true;
             member.stage = Stage::Useless { runner: runner.id };
             self.members.insert(MemberId(self.next), member);

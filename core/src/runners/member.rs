@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::launches::Launches;
-use super::{Judgement, RunnersEffect, Wishes};
+use super::{Judgement, Origin, RunnersEffect, Wishes};
 use crate::aws::{Instance, LifecycleState};
 use crate::backoff::Backoff;
 use crate::context::Turn;
@@ -16,9 +16,11 @@ use crate::github::request::Slot;
 use crate::notice::{Proof, RunnerFact};
 use crate::time::{Duration, Instant};
 
+mod life;
 mod proof;
 mod writes;
 
+use life::Life;
 pub(super) use proof::Absence;
 
 /// An instance that leaves so long after it got its config, and was not seen online, never came up.
@@ -54,6 +56,8 @@ pub(super) enum Doing {
     Terminate,
     /// Deletes the stored config.
     Discard,
+    /// Completes the launch hook that holds it.
+    Hook,
 }
 
 /// What is known of the runner on an instance.
@@ -135,12 +139,15 @@ pub(super) struct Member {
     is_late: bool,
     /// Terminations that were refused.
     ends: Backoff,
+    /// What is told of its way into service and of its job.
+    #[serde(default)]
+    life: Life,
     /// Tries to remove what is left of it.
     tidied: u32,
 }
 
 impl Member {
-    pub(super) fn new(instance: &str, now: Instant) -> Self {
+    pub(super) fn new(instance: &str, now: Instant, origin: &Origin<'_>) -> Self {
         Self {
             instance: instance.into(),
             is_shown: false,
@@ -167,6 +174,7 @@ impl Member {
             is_foreign: false,
             is_late: false,
             ends: Backoff::new(END_FIRST, END_CAP),
+            life: Life::new(instance, now, origin),
             tidied: 0,
         }
     }
@@ -178,6 +186,7 @@ impl Member {
         self.healthy = instance.healthy;
         self.protected = instance.protected;
         self.was_protected = false;
+        self.life.waits = instance.waits;
         let lives = matches!(self.state, LifecycleState::Pending | LifecycleState::InService);
         if lives && self.ending_since.is_some_and(|since| now.since(since) >= END_AGAIN_AFTER) {
             self.ending_since = None;
@@ -254,6 +263,7 @@ impl Member {
         if matches!(self.stage, Stage::Served { runner: ours, .. } | Stage::Issued { runner: ours, .. } if ours == runner)
         {
             self.seen = self.seen.max(Seen::Started);
+            self.life.works(now);
             self.heard_at = now;
             self.absence = None;
         }
@@ -363,6 +373,9 @@ impl Member {
                 self.stage = Stage::Served { runner: runner.id, at: now };
                 self.heard_at = now;
                 self.seen = signs(&runner).max(self.seen);
+                if self.seen == Seen::Started {
+                    self.life.works(now);
+                }
             }
         }
     }

@@ -24,6 +24,7 @@ impl Runners {
             chosen = self.candidates(now, wishes);
         }
         for (id, member) in &mut self.members {
+            effects.extend(member.runs_too_long(now, wishes).map(RunnersEffect::Note));
             let waits = member.doing.is_some() || now < member.not_before;
             if waits || !(wishes.may_act || member.is_gone) {
                 continue;
@@ -33,6 +34,7 @@ impl Runners {
                 effects.push(match act {
                     Act::Call(call) => RunnersEffect::Call(*id, call),
                     Act::Aws(call) => RunnersEffect::Aws(Target::Member(*id), call),
+                    Act::CompleteHook => RunnersEffect::CompleteHook(*id, member.instance.clone()),
                 });
             }
         }
@@ -110,6 +112,7 @@ impl Runners {
 enum Act {
     Call(Call),
     Aws(InstanceCall),
+    CompleteHook,
 }
 
 impl Member {
@@ -130,6 +133,7 @@ impl Member {
                 let call = Call::JitConfig { scale_set: wishes.scale_set, runner: self.instance.clone() };
                 Some((Doing::Issue, Act::Call(call)))
             }
+            Stage::Bare if wishes.completes_hook && self.is_held(now) => Some((Doing::Hook, Act::CompleteHook)),
             Stage::Useless { runner } => Some((Doing::Tidy, Act::Call(Call::RemoveRunner { id: runner }))),
             Stage::Issued { config, .. } => {
                 let call = InstanceCall::PutConfig { instance: self.instance.clone(), config };

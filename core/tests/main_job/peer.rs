@@ -182,6 +182,7 @@ impl Peer {
                         state: LifecycleState::InService,
                         healthy: true,
                         protected: true,
+                        waits: false,
                     };
                     group.instances = (0..desired).map(instance).collect();
                 }

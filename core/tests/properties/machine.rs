@@ -260,6 +260,7 @@ impl Life {
             state: LifecycleState::Pending,
             healthy: true,
             protected: group.new_instances_protected,
+            waits: false,
         });
         group.instances.extend(born);
     }

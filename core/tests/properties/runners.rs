@@ -8,7 +8,7 @@ use poolkeeper_core::github::call::Call;
 use poolkeeper_core::github::error::{CallError, CallErrorKind};
 use poolkeeper_core::github::message::{JobMessage, JobMessageKind};
 use poolkeeper_core::github::request::{RequestId, Slot};
-use poolkeeper_core::runners::{Judgement, MemberId, Runners, RunnersEffect, Target, Wishes};
+use poolkeeper_core::runners::{Judgement, MemberId, Origin, Runners, RunnersEffect, Target, Wishes};
 use poolkeeper_core::time::{Duration, Instant};
 use proptest::prelude::*;
 
@@ -180,6 +180,8 @@ impl World {
             jobs_wait: self.jobs_wait,
             idle_grace: IDLE_GRACE,
             boot_deadline: BOOT_DEADLINE,
+            max_job_time: None,
+            completes_hook: false,
             may_act: true,
             may_end: true,
         }
@@ -256,6 +258,7 @@ impl World {
                     }
                     self.asked.push(Asked::Aws(target, call));
                 }
+                RunnersEffect::CompleteHook(..) => panic!("no hook is to be completed"),
                 RunnersEffect::Drop(slot) => {
                     assert!(self.slots.remove(&slot).is_some(), "a secret dies once: {slot:?}");
                 }
@@ -275,7 +278,8 @@ impl World {
         if self.group.instances.len() < usize::try_from(self.group.desired).expect("few") {
             self.launched += 1;
             let id = format!("i-{}", self.launched);
-            let instance = Instance { id, state: LifecycleState::Pending, healthy: true, protected: false };
+            let instance =
+                Instance { id, state: LifecycleState::Pending, healthy: true, protected: false, waits: false };
             self.group.instances.push(instance);
         }
     }
@@ -337,7 +341,7 @@ impl World {
         self.desired -= shrinking;
         self.shown.extend(self.group.instances.iter().map(|instance| instance.id.clone()));
         self.described_at = Some(self.around.now);
-        self.machine.described(self.around.now, &self.group);
+        self.machine.described(self.around.now, &self.group, &Origin::default());
     }
 
     fn leave(&mut self, id: &str) {
@@ -493,6 +497,7 @@ impl World {
                 self.stored.remove(instance);
                 Ok(())
             }
+            InstanceCall::CompleteHook { .. } | InstanceCall::WarmMembers { .. } => panic!("{call:?}"),
         }
     }
 

@@ -56,6 +56,7 @@ impl Shape {
         let instance = |kind: &str, n: u32, state: LifecycleState| Instance {
             id: format!("{kind}-{n}"),
             protected: n >= self.unprotected,
+            waits: false,
             healthy: n >= self.unhealthy,
             state,
         };

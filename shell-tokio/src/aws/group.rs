@@ -1,10 +1,12 @@
 //! Groups as the SDK shows them, as the core wants them.
 
 use aws_sdk_autoscaling::types::{AutoScalingGroup, Instance as SdkInstance, MixedInstancesPolicy, TagDescription};
-use poolkeeper_core::aws::{AwsError, Group, Instance, LifecycleState, Tag, WarmPool};
+use poolkeeper_core::aws::{AwsError, Group, Instance, LifecycleState, Tag, WarmMember, WarmPool};
 
 const UNITS: &str = "units";
 const HEALTHY: &str = "healthy";
+/// The lifecycle state of an instance that a launch hook holds.
+const HELD: &str = "Pending:Wait";
 
 pub(super) fn group(sdk: AutoScalingGroup) -> Result<Group, AwsError> {
     let name = sdk.auto_scaling_group_name.unwrap_or_default();
@@ -51,11 +53,18 @@ fn has_weights(policy: &MixedInstancesPolicy) -> bool {
 fn instance(sdk: SdkInstance) -> Instance {
     let state = sdk.lifecycle_state.map(|state| state.as_str().to_owned()).unwrap_or_default();
     Instance {
+        waits: state == HELD,
         id: sdk.instance_id.unwrap_or_default(),
         state: LifecycleState::from(state),
         healthy: sdk.health_status.is_some_and(|health| health.eq_ignore_ascii_case(HEALTHY)),
         protected: sdk.protected_from_scale_in.unwrap_or(false),
     }
+}
+
+/// A member of a warm pool; one without an id is none.
+pub(super) fn warm_member(sdk: SdkInstance) -> Option<WarmMember> {
+    let state = sdk.lifecycle_state.map(|state| state.as_str().to_owned()).unwrap_or_default();
+    Some(WarmMember { id: sdk.instance_id?, state })
 }
 
 fn tag(sdk: TagDescription) -> Tag {
@@ -118,7 +127,13 @@ mod tests {
         assert!(group.new_instances_protected && !group.weighted);
         assert_eq!(
             group.instances,
-            [Instance { id: "i-1".into(), state: LifecycleState::InService, healthy: true, protected: true }]
+            [Instance {
+                id: "i-1".into(),
+                state: LifecycleState::InService,
+                healthy: true,
+                protected: true,
+                waits: false
+            }]
         );
         assert_eq!(group.tags, [Tag { key: "k".into(), value: "v".into() }]);
         assert_eq!(group.suspended_processes, ["Launch"]);

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use poolkeeper_simulator::world::Totals;
+use poolkeeper_simulator::world::{Starts, Totals};
 use serde::Serialize;
 
 use super::{DemoArgs, Stage, replay_command};
@@ -19,6 +19,8 @@ pub(super) struct Report {
     wait_ms: Waits,
     capacity_latency_ms: Latencies,
     api_calls_per_min: Calls,
+    /// Instances that came into service, from the warm pool or launched.
+    starts: Starts,
     /// Jobs whose instance was ended by the daemon.
     jobs_killed: u64,
     instances_leaked: usize,
@@ -79,6 +81,7 @@ impl Report {
             wait_ms: Waits { p50: percentile(&waits, 50), p95: percentile(&waits, 95), p99: percentile(&waits, 99) },
             capacity_latency_ms: Latencies { p50: ms(percentile(&latencies, 50)), p99: ms(percentile(&latencies, 99)) },
             api_calls_per_min: Calls { github: per_min("github"), aws: per_min("aws") },
+            starts: totals.starts,
             jobs_killed: totals.killed,
             instances_leaked: left.instances,
             runners_left: left.runners,
@@ -134,6 +137,8 @@ impl fmt::Display for Report {
         writeln!(f, "message queued to desired capacity set: p50 {p50:.2} ms, p99 {p99:.2} ms")?;
         let Calls { github, aws } = api_calls_per_min;
         writeln!(f, "API calls a minute: {github} to GitHub, {aws} to AWS")?;
+        let Starts { warm, cold } = self.starts;
+        writeln!(f, "instances started: {warm} from a warm pool, {cold} launched")?;
         writeln!(
             f,
             "killed: {} jobs; left behind: {} instances, {} runners, {} configs",
@@ -187,6 +192,7 @@ mod tests {
             wait_ms: Waits { p50: 1, p95: 2, p99: 3 },
             capacity_latency_ms: Latencies { p50: 0.5, p99: 1.5 },
             api_calls_per_min: Calls { github: 10, aws: 20 },
+            starts: Starts { warm: 4, cold: 5 },
             jobs_killed: 0,
             instances_leaked: 0,
             runners_left: 0,
@@ -199,7 +205,7 @@ mod tests {
 
         assert_eq!(
             serde_json::to_string(&report).unwrap(),
-            r#"{"pools":8,"jobs":{"total":200,"completed":200},"wait_ms":{"p50":1,"p95":2,"p99":3},"capacity_latency_ms":{"p50":0.5,"p99":1.5},"api_calls_per_min":{"github":10,"aws":20},"jobs_killed":0,"instances_leaked":0,"runners_left":0,"configs_left":0,"peak_rss_kb":30000,"journal":"/tmp/journal"}"#
+            r#"{"pools":8,"jobs":{"total":200,"completed":200},"wait_ms":{"p50":1,"p95":2,"p99":3},"capacity_latency_ms":{"p50":0.5,"p99":1.5},"api_calls_per_min":{"github":10,"aws":20},"starts":{"warm":4,"cold":5},"jobs_killed":0,"instances_leaked":0,"runners_left":0,"configs_left":0,"peak_rss_kb":30000,"journal":"/tmp/journal"}"#
         );
         assert!(report.is_good());
         assert!(!Report { ended_well: 199, ..report }.is_good());

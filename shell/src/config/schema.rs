@@ -203,6 +203,7 @@ fn read_pool(root: &mut Section<'_>) -> Result<PoolDefaults, ConfigProblem> {
     or_keep(&mut pool.idle, section.count("idle")?);
     or_keep(&mut pool.idle_grace, span(&mut section, "idle_grace")?);
     or_keep(&mut pool.boot_deadline, span(&mut section, "boot_deadline")?);
+    pool.max_job_time = span(&mut section, "max_job_time")?;
     or_keep(&mut pool.labels, section.texts("labels")?);
     or_keep(&mut pool.name, section.text("name")?);
     or_keep(&mut pool.on_group_gone, on_group_gone(&mut section)?);
@@ -285,6 +286,8 @@ fn read_pools(root: &mut Section<'_>) -> Result<BTreeMap<String, PoolOverrides>,
             size_max: section.count("size_max")?,
             idle: section.count("idle")?,
             boot_deadline: span(&mut section, "boot_deadline")?,
+            max_job_time: span(&mut section, "max_job_time")?,
+            launch_hook: section.text("launch_hook")?,
             paused: section.flag("paused")?,
         };
         section.end()?;

@@ -30,6 +30,28 @@ pub(super) fn tell(fact: &RunnerFact) -> Told {
                  it once it is idle"
             ),
         ),
+        RunnerFact::Up { instance, warm, took } => Told::new(
+            Level::INFO,
+            "instance_up",
+            format!(
+                "{instance} is in service, {} start, after {}",
+                if *warm { "a warm" } else { "a cold" },
+                span(*took)
+            ),
+        ),
+        RunnerFact::HookCompleted { instance } => Told::new(
+            Level::INFO,
+            "hook_completed",
+            format!("{instance} was held by the launch hook, which is completed"),
+        ),
+        RunnerFact::JobTooLong { instance, runs } => Told::new(
+            Level::WARN,
+            "job_too_long",
+            format!(
+                "a job has run on {instance} for {}, longer than max_job_time: look at it, or cancel it",
+                span(*runs)
+            ),
+        ),
         RunnerFact::Served { instance, runner } => {
             Told::new(Level::INFO, "runner_served", format!("the config of runner {runner} waits for {instance}"))
         }

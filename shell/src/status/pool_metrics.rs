@@ -47,7 +47,7 @@ static ARC: [Gauge; 8] = [
     },
 ];
 
-static OWN: [Gauge; 6] = [
+static OWN: [Gauge; 8] = [
     Gauge {
         name: "poolkeeper_pool_desired",
         help: "Desired capacity, our own writes included.",
@@ -64,6 +64,16 @@ static OWN: [Gauge; 6] = [
         value: |pool| Some(u64::from(pool.in_service)),
     },
     Gauge { name: "poolkeeper_pool_pending", help: "Instances pending.", value: |pool| Some(u64::from(pool.pending)) },
+    Gauge {
+        name: "poolkeeper_pool_warm",
+        help: "Members of the warm pool that are ready to start.",
+        value: |pool| pool.warm.map(|warm| u64::from(warm.stopped + warm.running + warm.hibernated)),
+    },
+    Gauge {
+        name: "poolkeeper_pool_launches_held",
+        help: "Whether no instance is launched for a while, as too many in a row never came up.",
+        value: |pool| Some(u64::from(pool.launches_held)),
+    },
     Gauge {
         name: "poolkeeper_pool_listening",
         help: "Whether the pool's session is open.",

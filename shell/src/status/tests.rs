@@ -35,6 +35,7 @@ fn pool(id: u32) -> PoolView {
         target: 3,
         capacity: 10,
         managed: false,
+        warm: None,
         launches_held: false,
         in_service: 2,
         pending: 2,

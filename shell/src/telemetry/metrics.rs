@@ -94,6 +94,9 @@ pub(super) struct Metrics {
     pub(super) messages: Family<u64>,
     pub(super) acquired: Family<u64>,
     pub(super) capacity_changes: Family<u64>,
+    pub(super) configs: Family<u64>,
+    pub(super) freed: Family<u64>,
+    pub(super) instance_starts: Family<Histogram>,
     pub(super) failed_calls: Family<u64>,
     pub(super) notices: Family<u64>,
     pub(super) journal_failures: Family<u64>,
@@ -116,6 +119,9 @@ impl Default for Metrics {
             messages: counter("poolkeeper_messages_total", "Messages absorbed.", &["group"]),
             acquired: counter("poolkeeper_acquired_jobs_total", "Jobs acquired.", &["group"]),
             capacity_changes: counter("poolkeeper_capacity_changes_total", "Times desired capacity was set.", &["group", "direction"]),
+            configs: counter("poolkeeper_runner_configs_total", "Configs stored for instances.", &["group"]),
+            freed: counter("poolkeeper_instances_freed_total", "Instances proven to have no job, and ended, by proof.", &["group", "proof"]),
+            instance_starts: histogram("poolkeeper_instance_start_duration_seconds", "From the rise of capacity that an instance was launched for, or from when it was first seen, until it is in service.", &["group", "start"]),
             failed_calls: counter("poolkeeper_failed_calls_total", "Calls of pools that failed, by reason.", &["call", "reason"]),
             notices: counter("poolkeeper_notices_total", "Facts told, by kind.", &["kind"]),
             journal_failures: counter("poolkeeper_journal_failures_total", "Times the journal ended early.", &[]),
@@ -133,11 +139,19 @@ impl Metrics {
             &self.messages,
             &self.acquired,
             &self.capacity_changes,
+            &self.configs,
+            &self.freed,
             &self.failed_calls,
             &self.notices,
             &self.journal_failures,
         ];
-        let histograms = [&self.job_startup, &self.job_execution, &self.github_durations, &self.aws_durations];
+        let histograms = [
+            &self.job_startup,
+            &self.job_execution,
+            &self.github_durations,
+            &self.aws_durations,
+            &self.instance_starts,
+        ];
         let mut dropped = 0;
         for family in counters {
             family.render(out);
@@ -236,7 +250,7 @@ impl Family<Histogram> {
     }
 
     fn bounds(&self) -> &'static [u64] {
-        if self.name.starts_with("gha_") { JOB_BUCKETS } else { CALL_BUCKETS }
+        if self.name.ends_with("_call_duration_seconds") { CALL_BUCKETS } else { JOB_BUCKETS }
     }
 
     fn render(&self, out: &mut String) {

@@ -1,4 +1,5 @@
 use poolkeeper_core::notice::{Decision, PoolId};
+use poolkeeper_core::time::Duration as Span;
 
 use super::*;
 use crate::testing::at;
@@ -47,6 +48,30 @@ fn jobs_are_counted_under_arcs_names() {
         "poolkeeper_notices_total{kind=\"message\"} 1\n".to_owned(),
     ] {
         assert!(out.contains(&line), "{line} in {out}");
+    }
+}
+
+#[test]
+fn starts_configs_and_ends_of_managed_instances_are_counted() {
+    let telemetry = Telemetry::new("prod");
+    let instance = || "i-1".to_owned();
+    for fact in [
+        RunnerFact::Up { instance: instance(), warm: true, took: Span::from_secs(7) },
+        RunnerFact::Up { instance: instance(), warm: false, took: Span::from_secs(45) },
+        RunnerFact::Served { instance: instance(), runner: 3 },
+        RunnerFact::Free { instance: instance(), proof: Proof::Ended },
+    ] {
+        telemetry.notice(&notice(PoolFact::Runner(fact)), at(0));
+    }
+    let out = rendered(&telemetry);
+    for line in [
+        "poolkeeper_instance_start_duration_seconds_sum{group=\"ci-linux\",start=\"warm\"} 7\n",
+        "poolkeeper_instance_start_duration_seconds_bucket{group=\"ci-linux\",start=\"cold\",le=\"40\"} 0\n",
+        "poolkeeper_instance_start_duration_seconds_bucket{group=\"ci-linux\",start=\"cold\",le=\"50\"} 1\n",
+        "poolkeeper_runner_configs_total{group=\"ci-linux\"} 1\n",
+        "poolkeeper_instances_freed_total{group=\"ci-linux\",proof=\"ended\"} 1\n",
+    ] {
+        assert!(out.contains(line), "{line} in {out}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The calls of the Auto Scaling API that the model knows, as data.
 
-use poolkeeper_core::aws::{Group, Tag};
+use poolkeeper_core::aws::{Group, Tag, WarmMember};
 
 use super::GroupSpec;
 
@@ -31,6 +31,24 @@ pub enum Action {
         ids: Vec<String>,
         /// `ProtectedFromScaleIn`.
         protected: bool,
+    },
+    /// `CompleteLifecycleAction` with `CONTINUE`.
+    CompleteHook {
+        /// The group's name.
+        group: String,
+        /// The hook's name.
+        hook: String,
+        /// The instance.
+        id: String,
+    },
+    /// `DescribeWarmPool`.
+    DescribeWarmPool {
+        /// The group's name.
+        group: String,
+        /// The size of a page, 1 to 50.
+        max_records: Option<usize>,
+        /// Where the last page ended.
+        next_token: Option<String>,
     },
     /// `CreateAutoScalingGroup`.
     Create(Box<GroupSpec>),
@@ -135,6 +153,13 @@ pub enum Outcome<'a> {
     Groups {
         /// The groups.
         groups: Vec<&'a Group>,
+        /// Present when more pages follow.
+        next_token: Option<String>,
+    },
+    /// A page of the members of a warm pool.
+    WarmMembers {
+        /// The members.
+        members: Vec<WarmMember>,
         /// Present when more pages follow.
         next_token: Option<String>,
     },

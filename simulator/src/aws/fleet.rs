@@ -17,6 +17,10 @@ pub(crate) struct Timer {
 pub(crate) enum Step {
     /// `Pending` ends.
     Boot,
+    /// A member of the warm pool is prepared.
+    Warm,
+    /// A launch hook has waited for long enough.
+    GiveUp,
     /// A dead machine is noticed.
     HealthCheck,
     /// `Terminating` ends.
@@ -52,6 +56,8 @@ impl Aws {
         let Timer { group, id, step } = timer;
         match step {
             Step::Boot => self.boot(at, group, id),
+            Step::Warm => self.warmed(&group, &id),
+            Step::GiveUp => self.give_up_hook(at, &group, &id),
             Step::HealthCheck => self.replace_dead(at, &group, &id),
             Step::Leave => self.leave(at, group, id),
         }
@@ -69,10 +75,21 @@ impl Aws {
             self.reconcile(at, &name);
             return self.publish(at, &name);
         }
+        if self.hooks.contains_key(&name) {
+            instance.waits = true;
+            self.schedule(at + self.config.hook_timeout, &name, &id, Step::GiveUp);
+            return self.publish(at, &name);
+        }
         instance.state = LifecycleState::InService;
         instance.protected = protected;
-        self.publish(at, &name);
-        self.events.push(AwsEvent::InstanceInService { group: name, id });
+        self.came_up(at, &name, &id);
+    }
+
+    /// An instance has come into service.
+    pub(super) fn came_up(&mut self, at: Instant, name: &str, id: &str) {
+        self.publish(at, name);
+        let warm = self.warm.get_mut(name).is_some_and(|pool| pool.lets_go(id));
+        self.events.push(AwsEvent::InstanceInService { group: name.to_owned(), id: id.to_owned(), warm });
     }
 
     fn replace_dead(&mut self, at: Instant, name: &str, id: &str) {
@@ -108,23 +125,31 @@ impl Aws {
                 self.start_termination(at, name, &victim, Cause::ScaleIn { by: self.actor });
             }
         }
+        self.refill(at, name);
+    }
+
+    pub(super) fn fresh_id(&mut self) -> String {
+        format!("i-{:017x}", u128::from(self.rng.next()) | (1 << 64))
     }
 
     fn launch(&mut self, at: Instant, name: &str) {
-        let id = format!("i-{:017x}", u128::from(self.rng.next()) | (1 << 64));
-        let ready = at + self.boot_time();
+        let (id, ready) = match self.take_warm(name) {
+            Some(id) => (id, at + self.config.warm_start),
+            None => (self.fresh_id(), at + self.boot_time()),
+        };
         let Some(group) = self.truth.group_mut(name) else { return };
         group.instances.push(Instance {
             id: id.clone(),
             state: LifecycleState::Pending,
             healthy: true,
             protected: false,
+            waits: false,
         });
         self.homes.insert(id.clone(), name.to_owned());
         self.schedule(ready, name, &id, Step::Boot);
     }
 
-    fn boot_time(&mut self) -> Duration {
+    pub(super) fn boot_time(&mut self) -> Duration {
         let (shortest, longest) = self.config.boot;
         let spread = (longest - shortest).as_millis();
         shortest + Duration::from_millis(self.rng.below(spread.saturating_add(1)))

@@ -8,6 +8,7 @@ use poolkeeper_core::time::{Duration, Now};
 use super::action::{Describe, GroupChange, GroupTag, Outcome};
 use super::fleet::{Step, is_live};
 use super::throttle::Bucket;
+use super::warm::WarmPoolModel;
 use super::{ApiError, Aws, AwsEvent, Cause, GroupSpec, INSTANCES_A_PROTECTION, Rate};
 use crate::digits::uuid;
 
@@ -174,6 +175,12 @@ impl Aws {
             weighted: spec.weighted,
             warm_pool: spec.warm_pool,
         });
+        if spec.warm_size > 0 {
+            self.warm.insert(name.clone(), WarmPoolModel::new(spec.warm_size));
+        }
+        if let Some(hook) = spec.launch_hook {
+            self.hooks.insert(name.clone(), hook);
+        }
         self.change(now, &name, |_| ());
         Ok(())
     }
@@ -221,6 +228,8 @@ impl Aws {
             self.events.push(AwsEvent::InstanceGone { group: name.to_owned(), id });
         }
         self.room.remove(name);
+        self.warm.remove(name);
+        self.hooks.remove(name);
         self.truth.remove(name);
         self.publish(now.mono, name);
         Ok(())
@@ -403,7 +412,7 @@ fn process_names(named: &[String]) -> Result<Vec<String>, ApiError> {
     Ok(named.to_vec())
 }
 
-fn name_of_token(token: &str) -> Result<String, ApiError> {
+pub(super) fn name_of_token(token: &str) -> Result<String, ApiError> {
     let bytes = STANDARD.decode(token).ok();
     bytes
         .and_then(|bytes| String::from_utf8(bytes).ok())

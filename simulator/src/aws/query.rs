@@ -62,6 +62,16 @@ fn read(name: &str, form: &Form) -> Result<Action, ApiError> {
             ids: form.list("InstanceIds"),
             protected: form.required_flag("ProtectedFromScaleIn")?,
         },
+        "CompleteLifecycleAction" => Action::CompleteHook {
+            group: group()?,
+            hook: form.required("LifecycleHookName")?,
+            id: form.required("InstanceId")?,
+        },
+        "DescribeWarmPool" => Action::DescribeWarmPool {
+            group: group()?,
+            max_records: form.number("MaxRecords")?.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+            next_token: form.text("NextToken"),
+        },
         "CreateAutoScalingGroup" => Action::Create(Box::new(group_spec(form)?)),
         "UpdateAutoScalingGroup" => Action::Update(GroupChange {
             name: group()?,
@@ -131,6 +141,8 @@ fn group_spec(form: &Form) -> Result<GroupSpec, ApiError> {
         suspended_processes: Vec::new(),
         weighted: weights || !by_units,
         warm_pool: None,
+        warm_size: 0,
+        launch_hook: None,
     })
 }
 

@@ -53,7 +53,7 @@ fn list(aws: &mut Aws, now: Now, next_token: Option<String>) -> (Vec<Group>, Opt
     let query = GroupQuery::Tagged { key: "runs-on-stack".into(), value: "prod".into() };
     match aws.call(now, &AwsCall::DescribeGroups { query, next_token }).unwrap() {
         AwsReply::Groups { groups, next_token } => (groups, next_token),
-        AwsReply::Done => panic!("a describe answers with groups"),
+        AwsReply::Done | AwsReply::WarmMembers { .. } => panic!("a describe answers with groups"),
     }
 }
 
@@ -218,7 +218,7 @@ fn filters_join_and_follow_changes_of_tags() {
         let describe = Describe { filters, ..Describe::default() };
         match aws.act(at(0), Action::Describe(describe)).unwrap() {
             Outcome::Groups { groups, .. } => groups.iter().map(|g| g.name.clone()).collect(),
-            Outcome::Done | Outcome::Terminating { .. } => Vec::new(),
+            Outcome::Done | Outcome::Terminating { .. } | Outcome::WarmMembers { .. } => Vec::new(),
         }
     };
     let stack = |values: &[&str]| Filter::Tag {

@@ -67,6 +67,9 @@ fn aws_reply(call: &str, result: &Result<AwsReply, AwsError>) -> Cause {
         Ok(AwsReply::Groups { groups, .. }) => {
             Cause::with(format!("AWS answered {call} with {{n}} groups"), size(groups.len()))
         }
+        Ok(AwsReply::WarmMembers { members, .. }) => {
+            Cause::with(format!("AWS answered {call} with {{n}} instances"), size(members.len()))
+        }
         Ok(AwsReply::Done) => Cause::new(format!("AWS accepted {call}")),
         Err(error) => Cause::new(format!("AWS refused or lost {call}: {}", aws_words(error))),
     }

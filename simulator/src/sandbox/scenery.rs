@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use poolkeeper_core::aws::Tag;
+use poolkeeper_core::aws::{Tag, WarmPool};
 
 use super::Sandbox;
 use crate::aws::GroupSpec;
@@ -20,6 +20,9 @@ pub const ORGS: [&str; 3] = ["acme", "widgets", "globex"];
 pub const REGION: &str = "eu-west-1";
 /// What each group can hold.
 const MAX_SIZE: u32 = 20;
+/// How many instances stand by in a warm pool.
+const WARM_SIZE: u32 = 3;
+const LAUNCH_HOOK: &str = "prepared";
 
 /// Groups tagged for poolkeeper, and the scale sets that belong to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,22 @@ impl Scenery {
             groups: named.iter().map(|(org, pool)| group(org, pool)).collect(),
             sets: named.iter().map(|(org, pool)| SetKey::new(org, &format!("{org}-{pool}"))).collect(),
         }
+    }
+}
+
+impl Scenery {
+    /// The first group gets a warm pool, and the second one a launch hook that the daemon completes.
+    #[must_use]
+    pub fn prepared(mut self) -> Self {
+        if let Some(group) = self.groups.first_mut() {
+            group.warm_pool = Some(WarmPool::default());
+            group.warm_size = WARM_SIZE;
+        }
+        if let Some(group) = self.groups.get_mut(1) {
+            group.launch_hook = Some(LAUNCH_HOOK.to_owned());
+            group.tags.push(Tag { key: "runs-on-launch-hook".to_owned(), value: LAUNCH_HOOK.to_owned() });
+        }
+        self
     }
 }
 

@@ -32,6 +32,7 @@ impl Scenario {
             }
         }
         leave_out_two_masters(&mut scenario);
+        stand_by(&mut dice, &mut scenario);
         scenario.events.sort_by_key(|event| event.at_ms);
         scenario
     }
@@ -45,6 +46,17 @@ fn leave_out_two_masters(scenario: &mut Scenario) {
         let retags =
             |what: &What| matches!(what, What::SetTag { key, .. } if key == "runs-on-org" || key == "runs-on-pool");
         scenario.events.retain(|event| !retags(&event.what));
+    }
+}
+
+/// Some managed pools have warm pools, and launch hooks.
+fn stand_by(dice: &mut Dice, scenario: &mut Scenario) {
+    if !scenario.knobs.managed {
+        return;
+    }
+    for pool in &mut scenario.pools {
+        pool.warm = if dice.chance(20) { dice.small(1, 4) } else { 0 };
+        pool.hook = dice.chance(10);
     }
 }
 
@@ -130,6 +142,8 @@ pub(super) fn pool(dice: &mut Dice, number: u64, orgs: u64) -> PoolPlan {
         size_max,
         idle: if dice.chance(20) { dice.small(1, 3) } else { 0 },
         unprotected: dice.chance(5),
+        warm: 0,
+        hook: false,
     }
 }
 

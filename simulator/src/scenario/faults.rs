@@ -85,6 +85,8 @@ const AWS_CALLS: &[&str] = &[
     "TerminateInstanceInAutoScalingGroup",
     "PutParameter",
     "DeleteParameter",
+    "CompleteLifecycleAction",
+    "DescribeWarmPool",
 ];
 const STATUSES: &[u16] = &[400, 401, 403, 404, 409, 410, 429, 500, 501, 502, 503, 504, 204, 302];
 const EXCEPTIONS: &[&str] = &[

@@ -45,6 +45,8 @@ fn plan() -> impl Strategy<Value = PoolPlan> {
         size_max: max,
         idle,
         unprotected: false,
+        warm: 0,
+        hook: false,
     })
 }
 

@@ -5,6 +5,7 @@ mod lives;
 mod managed;
 mod refused;
 mod restart;
+mod warm;
 
 use std::collections::BTreeMap;
 

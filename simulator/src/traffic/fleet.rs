@@ -29,7 +29,7 @@ impl Fleet {
     ) {
         let (groups, next_token) = match reply {
             Ok(AwsReply::Groups { groups, next_token }) => (groups, next_token),
-            Ok(AwsReply::Done) => return,
+            Ok(AwsReply::Done | AwsReply::WarmMembers { .. }) => return,
             Err(error) => return self.failures.push_back((at_ms, error)),
         };
         let is_listing = matches!(query, GroupQuery::Tagged { .. });

@@ -71,6 +71,17 @@ pub struct Totals {
     pub calls: BTreeMap<String, BTreeMap<String, u64>>,
     /// Times that desired capacity was set.
     pub capacity_writes: u64,
+    /// Instances that came into service.
+    pub starts: Starts,
+}
+
+/// Instances that came into service, by where they came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Starts {
+    /// A warm pool.
+    pub warm: u64,
+    /// They were launched.
+    pub cold: u64,
 }
 
 impl Totals {
@@ -261,6 +272,14 @@ impl Ledger {
         }
         self.wanted_in.insert(id, group.to_owned());
         self.wanted.entry(group.to_owned()).or_default().push_back((id, cover, us));
+    }
+
+    pub(super) const fn instance_started(&mut self, warm: bool) {
+        if warm {
+            self.totals.starts.warm += 1;
+        } else {
+            self.totals.starts.cold += 1;
+        }
     }
 
     pub(super) fn capacity_set(&mut self, group: &str, desired: u32, us: u64) {

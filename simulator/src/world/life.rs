@@ -232,7 +232,8 @@ impl World {
             AwsEvent::DesiredCapacitySet { group, desired, .. } => {
                 self.ledger.capacity_set(&group, desired, self.at.us);
             }
-            AwsEvent::InstanceInService { group, id } => {
+            AwsEvent::InstanceInService { group, id, warm } => {
+                self.ledger.instance_started(warm);
                 if self.rng.below(100) < self.runners.broken_percent {
                     return self.at_in(self.runners.gives_up, Timer::Leave(id));
                 }

@@ -76,6 +76,7 @@ impl Member {
         match error.kind {
             CallErrorKind::JobStillRunning => {
                 self.seen = Seen::Started;
+                self.life.works(cx.now);
                 self.is_late = false;
                 self.heard_at = cx.now;
                 self.absence = None;

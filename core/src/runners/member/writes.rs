@@ -27,6 +27,11 @@ impl Member {
                     effects.push(RunnersEffect::Note(RunnerFact::Served { instance: self.instance.clone(), runner }));
                 }
             }
+            (Some(Doing::Hook), Ok(())) => {
+                self.retries.reset();
+                self.life.hook_completed_at = Some(cx.now);
+                effects.push(RunnersEffect::Note(RunnerFact::HookCompleted { instance: self.instance.clone() }));
+            }
             (Some(Doing::Discard), Ok(())) => {
                 self.retries.reset();
                 self.stored_at = None;

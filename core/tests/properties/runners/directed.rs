@@ -110,9 +110,9 @@ fn a_describe_that_still_shows_an_instance_we_end_says_one_too_many() {
         }
     }
     assert_eq!((world.ended, world.group.desired), (1, 0), "its place goes with it");
-    world.machine.described(world.around.now, &shown);
+    world.machine.described(world.around.now, &shown, &Origin::default());
     assert_eq!(world.machine.unseen_decrements(), 1, "it is shown as alive, and desired as before");
-    world.machine.described(world.around.now, &world.group);
+    world.machine.described(world.around.now, &world.group, &Origin::default());
     assert_eq!(world.machine.unseen_decrements(), 0);
 }
 

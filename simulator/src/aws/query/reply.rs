@@ -14,6 +14,7 @@ const BYTES_A_GROUP: usize = 4096;
 pub(crate) fn success(action: &str, outcome: &Outcome<'_>, request_id: &str) -> HttpResponse {
     let groups = match outcome {
         Outcome::Groups { groups, .. } => groups.len(),
+        Outcome::WarmMembers { members, .. } => members.len(),
         Outcome::Done | Outcome::Terminating { .. } => 0,
     };
     let mut xml = Xml::with_capacity((groups + 1) * BYTES_A_GROUP);
@@ -58,8 +59,24 @@ fn result(xml: &mut Xml, action: &str, outcome: &Outcome<'_>) {
             }
             xml.list("AutoScalingGroups", groups, |xml, each| group(xml, each));
         }),
+        Outcome::WarmMembers { members, next_token } => xml.element(&name, |xml| {
+            if let Some(token) = next_token {
+                xml.text("NextToken", token);
+            }
+            xml.list("Instances", members, |xml, member| {
+                xml.text("InstanceId", &member.id);
+                xml.text("InstanceType", "m7i.large");
+                xml.text("AvailabilityZone", "eu-west-1a");
+                xml.text("LifecycleState", &member.state);
+                xml.text("HealthStatus", "Healthy");
+                xml.element("LaunchTemplate", launch_template);
+                xml.text("ProtectedFromScaleIn", "false");
+            });
+        }),
         Outcome::Terminating { group, id } => xml.element(&name, |xml| activity(xml, group, id)),
-        Outcome::Done if action == "SetInstanceProtection" => xml.element(&name, |_| ()),
+        Outcome::Done if matches!(action, "SetInstanceProtection" | "CompleteLifecycleAction") => {
+            xml.element(&name, |_| ());
+        }
         Outcome::Done => (),
     }
 }
@@ -86,7 +103,6 @@ fn group(xml: &mut Xml, group: &Group) {
                 xml.text("ReuseOnScaleIn", flag(pool.reuse_on_scale_in));
             });
         });
-        xml.text("WarmPoolSize", "0");
     }
     if group.weighted {
         weights(xml);
@@ -121,7 +137,8 @@ fn instance(xml: &mut Xml, instance: &Instance, group: &Group) {
     xml.text("InstanceId", &instance.id);
     xml.text("InstanceType", "m7i.large");
     xml.text("AvailabilityZone", &zone_of(group, "a"));
-    xml.text("LifecycleState", &String::from(instance.state.clone()));
+    let state = if instance.waits { "Pending:Wait".to_owned() } else { String::from(instance.state.clone()) };
+    xml.text("LifecycleState", &state);
     xml.text("HealthStatus", if instance.healthy { "Healthy" } else { "Unhealthy" });
     xml.element("LaunchTemplate", launch_template);
     xml.text("ProtectedFromScaleIn", flag(instance.protected));

@@ -75,7 +75,9 @@ impl Cause {
                 let desired = decided_from(effects, after.pool).unwrap_or(is.desired);
                 Self::Describe { groups: groups.len(), before: was, now: Group { desired, ..is } }
             }
-            Event::AwsReply { result: Ok(AwsReply::Done), .. } => Self::Write { error: None },
+            Event::AwsReply { result: Ok(AwsReply::Done | AwsReply::WarmMembers { .. }), .. } => {
+                Self::Write { error: None }
+            }
             Event::AwsReply { result: Err(error), .. } if describe_failed(effects) => {
                 Self::DescribeFailed { error: words(error) }
             }

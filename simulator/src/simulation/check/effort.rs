@@ -127,6 +127,8 @@ const DESCRIBES: u32 = 60;
 const CALLS_AN_INSTANCE: u32 = 12;
 /// Calls that protect instances of a group in a minute: one every 2 s as new ones are seen.
 const PROTECTIONS: u32 = 40;
+/// Pages a minute of one warm pool: it is listed once a minute, and again after a restart.
+const WARM_PAGES: u32 = 12;
 /// Writes a minute of one group: each follows from a message, a describe or a wait that grows.
 const WRITES: u32 = 60;
 const MINUTE_MS: u64 = 60_000;
@@ -221,7 +223,9 @@ impl Effort {
             AwsCall::Instances { group, call: about } => {
                 let (name, most) = match about {
                     InstanceCall::Protect { .. } => (group, PROTECTIONS),
+                    InstanceCall::WarmMembers { .. } => (group, WARM_PAGES),
                     InstanceCall::Terminate { instance, .. }
+                    | InstanceCall::CompleteHook { instance, .. }
                     | InstanceCall::PutConfig { instance, .. }
                     | InstanceCall::DeleteConfig { instance } => (instance, CALLS_AN_INSTANCE),
                 };

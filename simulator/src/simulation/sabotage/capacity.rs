@@ -13,7 +13,7 @@ fn write(forger: &mut Forger, group: &str, desired: u32) -> Effect {
 fn described(event: &Event) -> &[Group] {
     match event {
         Event::AwsReply { result: Ok(AwsReply::Groups { groups, .. }), .. } => groups,
-        Event::AwsReply { result: Ok(AwsReply::Done) | Err(_), .. }
+        Event::AwsReply { result: Ok(AwsReply::Done | AwsReply::WarmMembers { .. }) | Err(_), .. }
         | Event::Start { .. }
         | Event::Tick
         | Event::GitHubReply { .. }
