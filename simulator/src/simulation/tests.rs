@@ -1,5 +1,6 @@
 //! Seeded scenarios: one daemon, its world, and what may go wrong.
 
+mod bill;
 mod faults;
 mod lives;
 mod managed;

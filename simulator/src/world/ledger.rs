@@ -73,6 +73,8 @@ pub struct Totals {
     pub capacity_writes: u64,
     /// Instances that came into service.
     pub starts: Starts,
+    /// How long instances were in service that are not any more, in milliseconds: what is paid for.
+    pub paid_ms: u64,
 }
 
 /// Instances that came into service, by where they came from.
@@ -272,6 +274,10 @@ impl Ledger {
         }
         self.wanted_in.insert(id, group.to_owned());
         self.wanted.entry(group.to_owned()).or_default().push_back((id, cover, us));
+    }
+
+    pub(super) const fn instance_left(&mut self, after: Duration) {
+        self.totals.paid_ms = self.totals.paid_ms.saturating_add(after.as_millis());
     }
 
     pub(super) const fn instance_started(&mut self, warm: bool) {

@@ -248,6 +248,7 @@ impl World {
             }
             AwsEvent::InstanceTerminating { id, cause, group } => {
                 let Some(agent) = self.agents.by_instance.remove(&id) else { return };
+                self.ledger.instance_left(self.at.now.mono.since(agent.since));
                 if let Some(job) = agent.job {
                     let released = self.aws.was_released(&group);
                     self.ledger.job_loses_instance(job, cause, &group, released);
