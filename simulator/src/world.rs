@@ -395,6 +395,12 @@ impl World {
         &self.store
     }
 
+    /// Whether an instance has taken a config: it takes no other one.
+    #[must_use]
+    pub fn has_taken_a_config(&self, instance: &str) -> bool {
+        self.agents.by_instance.get(instance).is_some_and(|agent| agent.config.is_some())
+    }
+
     /// The store, to change it behind everybody's back.
     pub const fn store_mut(&mut self) -> &mut ConfigStore {
         &mut self.store

@@ -192,6 +192,18 @@ fn room_for(moment: &Moment<'_>, set: u64) -> u32 {
     if pool.launches_held { most.min(pool.capacity) } else { most }
 }
 
+/// Room behind an organization's wall that others took in the same step, when it was decided already what to acquire.
+fn taken_by_others(effects: &[Effect]) -> u32 {
+    let raise = |effect: &Effect| {
+        if let Effect::Note(Notice::Pool { fact: PoolFact::Scaling(decision), .. }) = effect {
+            decision.to.saturating_sub(decision.from)
+        } else {
+            0
+        }
+    };
+    effects.iter().map(raise).fold(0, u32::saturating_add)
+}
+
 fn message_of(url: &str) -> Option<u64> {
     let (_, rest) = url.split_once("/messages/")?;
     rest.split('?').next()?.parse().ok()
@@ -235,6 +247,7 @@ impl Checker for Acquisition {
             }
             let asked = super::ids_in(request).len();
             let room = room_of(set).max(self.decided.get(&set).copied().unwrap_or(0));
+            let room = room.saturating_add(taken_by_others(moment.effects));
             if u32::try_from(asked).unwrap_or(u32::MAX) > room {
                 return Err(format!("{asked} jobs of set {set} with room for {room}"));
             }

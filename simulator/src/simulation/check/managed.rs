@@ -47,7 +47,7 @@ impl Checker for ProvenFree {
     }
 
     fn contract(&self) -> &'static str {
-        "an instance is ended only when its scale set has no runner of its name"
+        "an instance is ended only when its scale set has no runner of its name that works, or may yet start"
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
@@ -103,10 +103,12 @@ impl Checker for NothingLeft {
     }
 }
 
-/// Whether the runner of an instance may have a job, or get one.
+/// Whether the runner of an instance may have a job, or get one. One that was made when the instance had taken another's
+/// config never starts: a second daemon may do that before it knows that it is not in charge any more.
 fn may_work(world: &World, wire: &Wire, group: &str, instance: &str) -> bool {
     let set = wire.group(group).map_or(0, |seen| seen.set);
-    world.github_model().runners_named(instance).any(|(of, _)| of == set)
+    let may_start = !world.has_taken_a_config(instance);
+    world.github_model().runners_named(instance).any(|(of, online)| of == set && (online || may_start))
 }
 
 /// The runner that a config is asked for.
