@@ -20,7 +20,7 @@ use std::time::Duration;
 use poolkeeper_core::notice::PoolId;
 use poolkeeper_core::time::Now;
 use poolkeeper_core::view::{PoolView, Summary};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::pages::Pages;
 use crate::telemetry::Telemetry;
@@ -53,7 +53,7 @@ pub struct Query {
 }
 
 /// One page of pools.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// When it was made.
     pub now: Now,

@@ -4,6 +4,7 @@ mod faults;
 mod lives;
 mod managed;
 mod refused;
+mod story;
 
 use std::collections::BTreeMap;
 
