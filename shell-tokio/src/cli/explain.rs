@@ -128,11 +128,20 @@ async fn page(client: &reqwest::Client, base: &str, after: Option<PoolId>) -> Re
         let mend = "is that the [status] listen of a running daemon?";
         Failure::Failed(format!("{url}: {what}; {mend}"))
     };
-    let reply = client.get(&url).send().await.map_err(|error| failed(&error))?;
+    let reply = client.get(&url).send().await.map_err(|error| failed(&root(&error)))?;
     let status = reply.status();
-    let body = reply.bytes().await.map_err(|error| failed(&error))?;
+    let body = reply.bytes().await.map_err(|error| failed(&root(&error)))?;
     if !status.is_success() {
         return Err(failed(&format!("HTTP {status}")));
     }
     serde_json::from_slice(&body).map_err(|error| failed(&format!("its answer does not parse: {error}")))
+}
+
+/// What is at the bottom of an error: the layers above it name the URL again.
+fn root(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(below) = cause.source() {
+        cause = below;
+    }
+    cause.to_string()
 }

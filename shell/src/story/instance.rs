@@ -42,8 +42,8 @@ pub(super) struct InstanceTeller {
     /// When its termination was asked for last.
     ended_ms: Option<u64>,
     gone_ms: Option<u64>,
-    /// The last time that desired capacity was raised, by group.
-    raised: BTreeMap<String, (u64, Decision)>,
+    /// What made each group launch an instance last, and when.
+    launches: BTreeMap<String, (u64, String)>,
 }
 
 /// The instance as a describe shows it.
@@ -79,7 +79,7 @@ impl InstanceTeller {
             job: JobSeen::default(),
             ended_ms: None,
             gone_ms: None,
-            raised: BTreeMap::new(),
+            launches: BTreeMap::new(),
         }
     }
 
@@ -119,10 +119,9 @@ impl InstanceTeller {
         let health = if healthy { "" } else { ", not healthy" };
         let protection = if protected { ", protected from scale-in" } else { "" };
         let as_is = format!("{}{health}{protection}", String::from(is.state.clone()));
-        let raised = self.raised.get(&group.name).filter(|_| is_new && is.state == LifecycleState::Pending);
-        let why = raised.map(|(at_ms, Decision { from, to, .. })| {
+        let why = self.launches.get(&group.name).filter(|_| is_new).map(|(at_ms, why)| {
             let ago = span(now.unix_ms.saturating_sub(*at_ms));
-            format!("; desired capacity went {from} -> {to} {ago} before")
+            format!("; {why}, {ago} before")
         });
         let seen = if is_new { "first seen in a describe" } else { "described as" };
         log.tell(now.unix_ms, format!("{seen}: {as_is}{}", why.unwrap_or_default()));
@@ -134,7 +133,8 @@ impl InstanceTeller {
         let text = match (call, &answer) {
             (Call::List, Answered::Found(None) | Answered::Failed(_)) => return,
             (Call::LookUp | Call::List, Answered::Found(found)) => {
-                self.job.late = found.as_ref().is_none_or(|runner| runner.status == RunnerStatus::Offline);
+                let is_up = found.as_ref().is_some_and(|runner| runner.status != RunnerStatus::Offline);
+                self.job.late = !is_up && !self.runners.is_empty();
                 let is_news = self.looked.as_ref() != Some(&answer);
                 if !is_news && found.is_some() {
                     return;
@@ -160,9 +160,7 @@ impl InstanceTeller {
         if let Answered::Issued { runner } | Answered::Found(Some(Runner { id: runner, .. })) = answer {
             self.has_runner(runner);
         }
-        if matches!(answer, Answered::Found(_)) {
-            self.looked = Some(answer);
-        }
+        self.looked = matches!(answer, Answered::Found(_)).then_some(answer);
         self.known(now);
         log.tell(now.unix_ms, text);
     }
@@ -182,6 +180,7 @@ impl InstanceTeller {
                 return;
             }
         };
+        self.replaces(step.now, effect);
         let Some(call) = call else { return };
         match call {
             Call::Remove { runner } if !self.runners.contains(&runner) => return,
@@ -194,6 +193,16 @@ impl InstanceTeller {
             Call::Protect | Call::Store | Call::Discard | Call::LookUp | Call::List | Call::Issue => {}
         }
         self.calls.insert(id, (call, step.now.unix_ms));
+    }
+
+    /// Whether another instance is ended and its place is kept.
+    fn replaces(&mut self, now: Now, effect: &Effect) {
+        if let Effect::Aws { call: AwsCall::Instances { group, call }, .. } = effect
+            && let InstanceCall::Terminate { instance, decrement: false } = call
+        {
+            let why = format!("{instance} was ended and its place kept");
+            self.launches.insert(group.clone(), (now.unix_ms, why));
+        }
     }
 
     fn reason(&self, pool: Option<&PoolView>) -> &'static str {
@@ -300,7 +309,9 @@ impl Teller for InstanceTeller {
         for change in step.changes {
             let decision = change.decision();
             if decision.to > decision.from {
-                self.raised.insert(change.group().to_owned(), (step.now.unix_ms, decision));
+                let Decision { from, to, .. } = decision;
+                let why = format!("desired capacity went {from} -> {to}");
+                self.launches.insert(change.group().to_owned(), (step.now.unix_ms, why));
             }
         }
         for notice in step.notices() {

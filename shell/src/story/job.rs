@@ -12,13 +12,14 @@ use super::instance::instance_of;
 use super::log::Log;
 use super::standing::hindrances;
 use super::subject::{Names, is_job};
-use super::wait::{Troubles, holds_up};
-use super::words::{span, utc};
+use super::wait::{Full, Troubles, holds_up, queued_ms};
+use super::words::{count, span, utc};
 use super::{Taken, Teller};
 use crate::notice_text::tell;
 
 /// GitHub's word that takes longer to arrive than this is told of.
 const LATE_MS: u64 = 2_000;
+const UNTIL_RAISED: &str = "until capacity was raised";
 
 /// Collects what concerns one job.
 pub(super) struct JobTeller {
@@ -29,9 +30,13 @@ pub(super) struct JobTeller {
     scale_set: String,
     /// What held pools up before the job was heard of.
     troubles: Troubles,
+    /// Which pools had no room before the job was heard of.
+    full: Full,
     /// Kinds of hindrances that were told.
     told: BTreeSet<&'static str>,
     at: Moments,
+    /// Whether there was not capacity enough as it came, and capacity was not raised since.
+    lacks: bool,
     runner: String,
     result: String,
 }
@@ -39,6 +44,8 @@ pub(super) struct JobTeller {
 /// When things happened, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, Default)]
 struct Moments {
+    /// It was queued at GitHub, by GitHub's clock.
+    queued: Option<u64>,
     /// A message named it first.
     heard: Option<u64>,
     /// GitHub assigned it to the scale set, by GitHub's clock.
@@ -52,7 +59,28 @@ struct Moments {
 impl Moments {
     /// Since when it has waited.
     fn waits_since(&self) -> Option<u64> {
-        self.assigned.filter(|assigned| self.heard.is_none_or(|heard| *assigned < heard)).or(self.heard)
+        [self.queued, self.assigned, self.heard].into_iter().flatten().min()
+    }
+
+    /// What the wait between two moments was made of.
+    fn parts(&self, since: u64, began: u64) -> Vec<String> {
+        let parts = [
+            (self.assigned, "until GitHub assigned it"),
+            (self.heard, "until poolkeeper heard of it"),
+            (self.raised, UNTIL_RAISED),
+            (self.started, "until a runner took it"),
+        ];
+        let mut last = since;
+        let mut told = Vec::new();
+        for (at, what) in parts.into_iter().filter_map(|(at, what)| Some((at?, what))) {
+            if at > last && at <= began {
+                told.push(format!("{} {what}", span(at - last)));
+                last = at;
+            } else if what == UNTIL_RAISED {
+                told.push("capacity was raised at once".to_owned());
+            }
+        }
+        told
     }
 }
 
@@ -65,8 +93,10 @@ impl JobTeller {
             pool: None,
             scale_set: String::new(),
             troubles: Troubles::default(),
+            full: Full::default(),
             told: BTreeSet::new(),
             at: Moments::default(),
+            lacks: false,
             runner: String::new(),
             result: String::new(),
         }
@@ -96,22 +126,52 @@ impl JobTeller {
         if self.at.heard.is_none() {
             self.at.heard = Some(now_ms);
             if self.waits() {
-                log.tell(now_ms, arrival(step, pool));
+                self.arrives(step, pool, log);
             }
         }
+    }
+
+    /// Tells what there was as it came: before anything was done about it.
+    fn arrives(&mut self, step: &Taken<'_>, pool: PoolId, log: &mut Log) {
+        let Some(grounds) = step.machine.grounds(pool) else { return };
+        let own = step.changes.iter().find(|change| change.pool() == pool);
+        let desired = own.map_or(grounds.desired, |change| change.decision().from);
+        self.lacks = desired < grounds.goal;
+        let counts = grounds.counts;
+        let (assigned, running) = grounds.statistics.map_or((0, 0), |counts| (counts.assigned, counts.running));
+        let (jobs, min, max) = (count(assigned.into(), "job"), grounds.group_min, grounds.group_max);
+        let enough = if self.lacks { "" } else { "; no more are wanted" };
+        let text = format!(
+            "capacity as it came: desired {desired}, {} in service, {} pending, group {min} to {max}, for {jobs} assigned, \
+             it among them, and {running} running{enough}",
+            counts.in_service, counts.pending
+        );
+        log.tell(step.now.unix_ms, text);
     }
 
     /// It is heard of for the first time.
     fn begin(&mut self, step: &Taken<'_>, pool: PoolId, job: &Job, log: &mut Log) {
         self.names.forget();
         let view = step.machine.pool(pool);
+        let bounds = view.as_ref().map(|view| (view.group_max, view.size_max)).unwrap_or_default();
         let (scale_set, group) = view.map(|view| (view.scale_set, view.group)).unwrap_or_default();
         self.title = Some(format!("{} in {scale_set} (group {group})", named(job)));
         self.scale_set = scale_set;
-        let since = job.scale_set_assigned_ms.unwrap_or(step.now.unix_ms);
-        for (at_ms, text) in self.troubles.since(pool, since) {
-            log.tell(at_ms, format!("before it was heard of: {text}"));
+        let now_ms = step.now.unix_ms;
+        let since = self.at.queued.or(self.at.assigned).unwrap_or(now_ms).min(now_ms);
+        let mut early: Vec<_> =
+            self.at.queued.map(|at_ms| (at_ms, "queued at GitHub".to_owned())).into_iter().collect();
+        early.extend(self.troubles.since(pool, since));
+        if let Some((at_ms, capacity)) = self.full.within(pool, since, now_ms) {
+            let (jobs, (group_max, size_max)) = (count(capacity.into(), "job"), bounds);
+            early.push((
+                at_ms,
+                format!("GitHub holds it back: it was told of room for {jobs} and has assigned them (MaxSize {group_max}, pool's most {size_max})"),
+            ));
         }
+        self.full.forget();
+        early.sort_by_key(|(at_ms, _)| *at_ms);
+        early.into_iter().for_each(|(at_ms, text)| log.tell(at_ms, text));
     }
 
     fn late(&self, now_ms: u64) -> String {
@@ -183,9 +243,13 @@ impl JobTeller {
 
 impl Teller for JobTeller {
     fn hear(&mut self, now: Now, event: &Event, log: &mut Log) {
+        if self.at.queued.is_none() {
+            self.at.queued = queued_ms(event, &self.name).filter(|at_ms| *at_ms <= now.unix_ms);
+        }
         // Pools of another life have other numbers.
         if matches!(event, Event::Start { .. }) {
             self.troubles.forget();
+            self.full.forget();
             self.pool = None;
             if self.title.is_some() && self.at.ended.is_none() {
                 log.tell(now.unix_ms, "the daemon starts again");
@@ -204,12 +268,17 @@ impl Teller for JobTeller {
         let pool = self.pool.filter(|_| self.waits());
         for change in step.changes.iter().filter(|change| Some(change.pool()) == pool) {
             let decision = change.decision();
-            if decision.to > decision.from {
-                self.at.raised.get_or_insert(step.now.unix_ms);
+            if decision.to < decision.from {
+                log.tell(step.now.unix_ms, change.told());
+            } else if std::mem::take(&mut self.lacks) {
+                self.at.raised = Some(step.now.unix_ms);
+                log.tell(step.now.unix_ms, change.told());
             }
-            log.tell(step.now.unix_ms, change.told());
         }
         self.look(step, log);
+        if self.title.is_none() {
+            self.full.look(step);
+        }
     }
 
     fn title(&self) -> Result<String, &Names> {
@@ -217,23 +286,15 @@ impl Teller for JobTeller {
     }
 
     fn closing(&self, end: Now, _machine: Option<&Machine>) -> Vec<String> {
-        let Moments { heard, raised, started, ended, .. } = self.at;
+        let Moments { started, ended, .. } = self.at;
         let since = self.at.waits_since().unwrap_or_default();
         let Some(began) = started.or(ended) else {
             return vec![format!("As the journal ends it has waited for {}.", span(end.unix_ms.saturating_sub(since)))];
         };
-        let mut parts = Vec::new();
-        let mut last = since;
-        let mut part = |at: Option<u64>, what: &str| {
-            if let Some(at) = at.filter(|at| *at >= last && *at <= began) {
-                parts.push(format!("{} {what}", span(at - last)));
-                last = at;
-            }
-        };
-        part(heard, "until poolkeeper heard of it");
-        part(raised, "until capacity was raised");
-        part(started, "until a runner took it");
-        let mut lines = vec![format!("It waited for {}: {}.", span(began.saturating_sub(since)), parts.join(", "))];
+        let waited = span(began.saturating_sub(since));
+        let parts = self.at.parts(since, began);
+        let parts = if parts.len() > 1 { format!(": {}", parts.join(", ")) } else { String::new() };
+        let mut lines = vec![format!("It waited for {waited}{parts}.")];
         lines.push(match (started, ended) {
             (Some(started), Some(ended)) => {
                 format!("It ran on {} for {}: {}.", self.runner, span(ended.saturating_sub(started)), self.result)
@@ -253,19 +314,4 @@ pub(super) fn named(job: &Job) -> String {
     let Job { job_id, display_name, repository, workflow_run_id, request_id, .. } = job;
     let id = if job_id.is_empty() { format!("of request {request_id}") } else { job_id.clone() };
     format!("job {id} \"{display_name}\" of {repository} (run {workflow_run_id})")
-}
-
-/// What there was when the job came: before anything was done about it.
-fn arrival(step: &Taken<'_>, pool: PoolId) -> String {
-    let Some(grounds) = step.machine.grounds(pool) else { return "its pool is gone".to_owned() };
-    let own = step.changes.iter().find(|change| change.pool() == pool);
-    let desired = own.map_or(grounds.desired, |change| change.decision().from);
-    let counts = grounds.counts;
-    let (assigned, running) = grounds.statistics.map_or((0, 0), |counts| (counts.assigned, counts.running));
-    let (min, max) = (grounds.group_min, grounds.group_max);
-    format!(
-        "capacity as it came: desired {desired}, {} in service, {} pending, group {min} to {max}; {assigned} jobs assigned, \
-         it among them, and {running} running",
-        counts.in_service, counts.pending
-    )
 }

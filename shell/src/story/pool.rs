@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use poolkeeper_core::Machine;
 use poolkeeper_core::aws::{AwsCall, InstanceCall};
 use poolkeeper_core::event::{Effect, Event};
-use poolkeeper_core::notice::{Notice, PoolFact, PoolId, Proof, RunnerFact};
+use poolkeeper_core::notice::{AwsFact, Notice, PoolFact, PoolId, Proof, RunnerFact};
 use poolkeeper_core::time::Now;
 use poolkeeper_core::view::PoolView;
 
@@ -56,6 +56,7 @@ impl PoolTeller {
             Notice::Connection { connection, scope, .. } => {
                 self.view.as_ref().is_some_and(|view| view.connection == *connection && view.scope == *scope)
             }
+            Notice::Aws(AwsFact::Listed { .. }) => false,
             Notice::Aws(_) | Notice::Reconfigured | Notice::Stopping => self.view.is_some(),
             Notice::StrayReply { .. } | Notice::NotRemembered { .. } => false,
         };

@@ -6,6 +6,9 @@ use poolkeeper_core::view::{PoolView, SessionView};
 
 use super::words::{count, span};
 
+/// Instances are on their way.
+const STARTING: &str = "starting";
+
 /// What stands in a pool's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hindrance {
@@ -37,7 +40,8 @@ pub fn standing(pool: &PoolView, now: Instant) -> Vec<String> {
     lines.push(heard(pool, now));
     lines.push(wanted(pool));
     lines.push(there(pool, now));
-    lines.extend(hindrances(pool).into_iter().map(|hindrance| format!("In its way: {}.", hindrance.text)));
+    let in_its_way = hindrances(pool).into_iter().filter(|hindrance| hindrance.kind != STARTING);
+    lines.extend(in_its_way.map(|hindrance| format!("In its way: {}.", hindrance.text)));
     lines.extend(
         pool.error.as_ref().map(|error| format!("The last failure, after which nothing went well yet: {error}.")),
     );
@@ -123,7 +127,7 @@ pub(super) fn hindrances(pool: &PoolView) -> Vec<Hindrance> {
     }
     if pool.desired > pool.in_service && pool.session == SessionView::Open {
         let (desired, up) = (pool.desired, pool.in_service);
-        add("starting", format!("{up} of {desired} instances are in service, {} pending", pool.pending));
+        add(STARTING, format!("{up} of {desired} instances are in service, {} pending", pool.pending));
     }
     found
 }

@@ -69,8 +69,13 @@ pub fn is_named(pool: &PoolView, name: &str) -> bool {
 
 /// Whether a job goes by this name: its id, or its request id.
 pub(super) fn is_job(job: &Job, name: &str) -> bool {
-    let by_request = job.request_id != 0 && name.parse() == Ok(job.request_id);
-    by_request || (!job.job_id.is_empty() && job.job_id.eq_ignore_ascii_case(name))
+    is_id(&job.job_id, job.request_id, name)
+}
+
+/// Whether either of a job's ids is this one.
+pub(super) fn is_id(job_id: &str, request_id: u64, name: &str) -> bool {
+    let by_request = request_id != 0 && name.parse() == Ok(request_id);
+    by_request || (!job_id.is_empty() && job_id.eq_ignore_ascii_case(name))
 }
 
 /// Names that were met while another was looked for.
@@ -130,7 +135,7 @@ mod tests {
     fn the_nearest_names_are_told() {
         let mut names = Names::default();
         assert_eq!(names.nearest("x"), "");
-        ["acme-linux", "acme-arm", "widgets-linux", "acme-linus"].map(|name| names.meet(name));
+        ["acme-linux", "acme-arm", "widgets-linux", "acme-linus"].iter().for_each(|name| names.meet(name));
         let told = names.nearest("acme-linu");
         assert_eq!(told, "; the nearest names there are acme-linus, acme-linux, acme-arm");
     }

@@ -2,8 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use poolkeeper_core::event::Event;
+use poolkeeper_core::github::reply::Body;
 use poolkeeper_core::notice::{AwsFact, ConnectionFact, Notice, PoolFact, PoolId, RunnerFact};
+use poolkeeper_core::time::unix_ms_from_rfc3339;
+use poolkeeper_core::view::PoolView;
+use serde::Deserialize;
 
+use super::Taken;
+use super::subject::is_id;
 use crate::notice_text::tell;
 
 /// How many troubles of one pool are kept, before it is known whose job is asked for.
@@ -59,12 +66,12 @@ const fn runner_waits(fact: &RunnerFact) -> bool {
     match fact {
         RunnerFact::Foreign { .. }
         | RunnerFact::Stranger { .. }
-        | RunnerFact::Served { .. }
         | RunnerFact::NotIssued { .. }
         | RunnerFact::AwsFailed { .. }
         | RunnerFact::ProtectionFailed { .. }
         | RunnerFact::LaunchesHeld { .. } => true,
         RunnerFact::Adopted { .. }
+        | RunnerFact::Served { .. }
         | RunnerFact::Free { .. }
         | RunnerFact::NotEnded { .. }
         | RunnerFact::Vanished { .. }
@@ -102,4 +109,70 @@ impl Troubles {
     pub(super) fn forget(&mut self) {
         self.0.clear();
     }
+}
+
+/// Since when, and until when of late, as many jobs were assigned to a pool as GitHub was told that it can run: GitHub
+/// assigns no more then.
+#[derive(Debug, Default)]
+pub(super) struct Full(BTreeMap<PoolId, Span>);
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    since_ms: u64,
+    /// `None` as long as it lasts.
+    until_ms: Option<u64>,
+    capacity: u32,
+}
+
+impl Full {
+    /// Looks at the pools that a step touched.
+    pub(super) fn look(&mut self, step: &Taken<'_>) {
+        let now_ms = step.now.unix_ms;
+        for id in step.machine.settled() {
+            let Some(PoolView { statistics: Some(counts), capacity, .. }) = step.machine.pool(*id) else { continue };
+            let lasts = self.0.get_mut(id).filter(|span| span.until_ms.is_none());
+            match (counts.assigned >= capacity, lasts) {
+                (true, Some(span)) => span.capacity = capacity,
+                (true, None) => {
+                    self.0.insert(*id, Span { since_ms: now_ms, until_ms: None, capacity });
+                }
+                (false, Some(span)) => span.until_ms = Some(now_ms),
+                (false, None) => {}
+            }
+        }
+    }
+
+    /// When a pool was full within a span, from when on, and how many jobs GitHub was told that it can run.
+    pub(super) fn within(&self, pool: PoolId, from_ms: u64, to_ms: u64) -> Option<(u64, u32)> {
+        let Span { since_ms, until_ms, capacity } = *self.0.get(&pool)?;
+        let overlaps = since_ms < to_ms && until_ms.is_none_or(|until| until > from_ms);
+        overlaps.then_some((since_ms.max(from_ms), capacity))
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// When the job was queued at GitHub, as a message tells that has a word of it.
+pub(super) fn queued_ms(event: &Event, name: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        body: std::borrow::Cow<'a, str>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    #[derive(Default)]
+    struct Element {
+        job_id: String,
+        runner_request_id: u64,
+        queue_time: String,
+    }
+    let Event::GitHubReply { result: Ok(reply), .. } = event else { return None };
+    let Body::Raw(bytes) = &reply.body else { return None };
+    let message: Message<'_> = serde_json::from_slice(&bytes.0).ok()?;
+    let elements: Vec<Element> = serde_json::from_str(&message.body).ok()?;
+    let own = elements.iter().find(|element| is_id(&element.job_id, element.runner_request_id, name))?;
+    unix_ms_from_rfc3339(&own.queue_time)
 }
