@@ -122,8 +122,9 @@ impl Drop for StatusServer {
     }
 }
 
-/// An address that `0.0.0.0` and `[::]` can be reached by.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+/// Where a server on this machine is reached that listens there: `0.0.0.0` and `[::]` are no places to connect to.
+#[must_use]
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let ip = if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
         address.set_ip(ip);

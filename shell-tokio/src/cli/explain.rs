@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use poolkeeper_core::notice::PoolId;
 use poolkeeper_shell::journal::{Until, expand, until};
-use poolkeeper_shell::status::Page;
+use poolkeeper_shell::status::{Page, reachable};
 use poolkeeper_shell::story::{Names, Subject, is_named, standing, tell};
 
 use super::{ConfigArgs, Failure, runtime};
@@ -75,7 +75,7 @@ fn source(args: &ExplainArgs) -> Result<Source, Failure> {
         let what = "the config has neither [journal] dir nor [status] listen";
         return Err(Failure::Config(format!("{what}; add --journal PATH or --url URL")));
     };
-    Ok(Source::Daemon(format!("http://{listen}")))
+    Ok(Source::Daemon(format!("http://{}", reachable(listen))))
 }
 
 fn from_journal(path: &std::path::Path, subject: &Subject, until: Option<Until>) -> Result<(), Failure> {
@@ -87,7 +87,7 @@ fn from_journal(path: &std::path::Path, subject: &Subject, until: Option<Until>)
     }
     let unknown = match told.story {
         Ok(story) => {
-            write!(std::io::stdout().lock(), "{story}")?;
+            say(&story)?;
             None
         }
         Err(unknown) => Some(unknown),
@@ -100,6 +100,14 @@ fn from_journal(path: &std::path::Path, subject: &Subject, until: Option<Until>)
     }
 }
 
+/// Prints it all, or as much as the reader at the other end of a pipe wants.
+fn say(text: &dyn std::fmt::Display) -> Result<(), Failure> {
+    match write!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 async fn from_daemon(url: &str, name: &str) -> Result<(), Failure> {
     let base = url.trim_end_matches('/');
     let client = reqwest::Client::builder().no_proxy().timeout(PAGE_DEADLINE).build();
@@ -109,8 +117,7 @@ async fn from_daemon(url: &str, name: &str) -> Result<(), Failure> {
     for _ in 0..MAX_PAGES {
         let page = page(&client, base, after).await?;
         if let Some(pool) = page.pools.iter().find(|pool| is_named(pool, name)) {
-            let mut out = std::io::stdout().lock();
-            return Ok(standing(pool, page.now.mono).iter().try_for_each(|line| writeln!(out, "{line}"))?);
+            return say(&(standing(pool, page.now.mono).join("\n") + "\n"));
         }
         page.pools.iter().for_each(|pool| names.meet_pool(pool));
         after = page.next;

@@ -16,7 +16,7 @@ use super::asked::{Answered, Call, aws_answer, github_answer, shown};
 use super::job::named;
 use super::log::Log;
 use super::subject::Names;
-use super::words::{span, utc};
+use super::words::{proof_told, span, termination, utc};
 use super::{Taken, Teller};
 use crate::notice_text::{proof_words, tell};
 
@@ -224,16 +224,8 @@ impl InstanceTeller {
             effect,
             Effect::Aws { call: AwsCall::Instances { call: InstanceCall::Terminate { decrement: true, .. }, .. }, .. }
         );
-        let desired = if decrement { "desired capacity goes down with it" } else { "another one takes its place" };
         self.ended_ms = Some(now.unix_ms);
-        log.tell(now.unix_ms, format!("AWS is asked to terminate it; {desired}\nproof:  {}", self.proof_told()));
-    }
-
-    fn proof_told(&self) -> String {
-        self.proof.map_or_else(
-            || "it came before this journal begins, or in another life of the daemon".to_owned(),
-            |(proof, at_ms)| format!("{} ({})", proof_words(proof), utc(at_ms)),
-        )
+        log.tell(now.unix_ms, termination("it", decrement, self.proof));
     }
 
     fn noted(&mut self, now: Now, notice: &Notice, log: &mut Log) {
@@ -353,7 +345,7 @@ impl Teller for InstanceTeller {
         let lived = span(gone_ms.saturating_sub(first_ms));
         lines.push(match (self.ended_ms, self.proof) {
             (Some(_), _) => {
-                format!("It was there for {lived}, and was terminated on this proof: {}.", self.proof_told())
+                format!("It was there for {lived}, and was terminated on this proof: {}.", proof_told(self.proof))
             }
             (None, _) => format!("It was there for {lived}; poolkeeper did not ask for its termination."),
         });

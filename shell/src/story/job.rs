@@ -7,12 +7,13 @@ use poolkeeper_core::event::Event;
 use poolkeeper_core::github::message::{Job, JobMessage, JobMessageKind};
 use poolkeeper_core::notice::{Notice, PoolFact, PoolId};
 use poolkeeper_core::time::Now;
+use poolkeeper_core::view::PoolView;
 
 use super::instance::instance_of;
 use super::log::Log;
 use super::standing::hindrances;
 use super::subject::{Names, is_job};
-use super::wait::{Full, Troubles, holds_up, queued_ms};
+use super::wait::{Full, Troubles, Whom, holds_up, queued_ms};
 use super::words::{count, span, utc};
 use super::{Taken, Teller};
 use crate::notice_text::tell;
@@ -28,6 +29,8 @@ pub(super) struct JobTeller {
     title: Option<String>,
     pool: Option<PoolId>,
     scale_set: String,
+    /// Whom notices are about that concern it.
+    concerned: Vec<Whom>,
     /// What held pools up before the job was heard of.
     troubles: Troubles,
     /// Which pools had no room before the job was heard of.
@@ -92,6 +95,7 @@ impl JobTeller {
             title: None,
             pool: None,
             scale_set: String::new(),
+            concerned: Vec::new(),
             troubles: Troubles::default(),
             full: Full::default(),
             told: BTreeSet::new(),
@@ -153,6 +157,7 @@ impl JobTeller {
     fn begin(&mut self, step: &Taken<'_>, pool: PoolId, job: &Job, log: &mut Log) {
         self.names.forget();
         let view = step.machine.pool(pool);
+        self.concerned = view.as_ref().map(|view| Whom::concerning(view).to_vec()).unwrap_or_default();
         let bounds = view.as_ref().map(|view| (view.group_max, view.size_max)).unwrap_or_default();
         let (scale_set, group) = view.map(|view| (view.scale_set, view.group)).unwrap_or_default();
         self.title = Some(format!("{} in {scale_set} (group {group})", named(job)));
@@ -161,7 +166,7 @@ impl JobTeller {
         let since = self.at.queued.or(self.at.assigned).unwrap_or(now_ms).min(now_ms);
         let mut early: Vec<_> =
             self.at.queued.map(|at_ms| (at_ms, "queued at GitHub".to_owned())).into_iter().collect();
-        early.extend(self.troubles.since(pool, since));
+        early.extend(self.troubles.since(&self.concerned, since));
         if let Some((at_ms, capacity)) = self.full.within(pool, since, now_ms) {
             let (jobs, (group_max, size_max)) = (count(capacity.into(), "job"), bounds);
             early.push((
@@ -218,7 +223,7 @@ impl JobTeller {
             }
         } else if self.title.is_none() {
             self.troubles.note(now_ms, notice);
-        } else if self.waits() && holds_up(notice, self.pool) {
+        } else if self.waits() && holds_up(notice) && self.concerned.contains(&Whom::of(notice)) {
             log.tell(now_ms, tell(notice).text);
         } else if let Notice::Pool { fact: PoolFact::Runner(fact), .. } = notice
             && !self.runner.is_empty()
@@ -259,8 +264,15 @@ impl Teller for JobTeller {
 
     fn see(&mut self, step: &Taken<'_>, log: &mut Log) {
         if self.pool.is_none() && self.title.is_some() && self.at.ended.is_none() {
-            let by_set = |id: &&PoolId| step.machine.pool(**id).is_some_and(|pool| pool.scale_set == self.scale_set);
-            self.pool = step.machine.settled().iter().find(by_set).copied();
+            let mut settled = step.machine.settled().iter().filter_map(|id| step.machine.pool(*id));
+            let is_it = |view: &PoolView| {
+                let [_, _, connection] = Whom::concerning(view);
+                view.scale_set == self.scale_set && self.concerned.contains(&connection)
+            };
+            if let Some(view) = settled.find(is_it) {
+                self.concerned = Whom::concerning(&view).to_vec();
+                self.pool = Some(view.id);
+            }
         }
         for notice in step.notices() {
             self.noted(step, notice, log);

@@ -12,9 +12,9 @@ use poolkeeper_core::view::PoolView;
 use super::log::Log;
 use super::standing::standing;
 use super::subject::{Names, is_named};
-use super::words::utc;
+use super::words::termination;
 use super::{Taken, Teller};
-use crate::notice_text::{proof_words, tell};
+use crate::notice_text::tell;
 
 /// The most instances whose proof is kept until their termination.
 const MAX_PROOFS: usize = 10_000;
@@ -87,7 +87,7 @@ impl PoolTeller {
         log.tell(now_ms, text);
     }
 
-    fn asks(&mut self, now: Now, effect: &Effect, log: &mut Log) {
+    fn asks(&self, now: Now, effect: &Effect, log: &mut Log) {
         let Effect::Aws {
             call: AwsCall::Instances { group, call: InstanceCall::Terminate { instance, decrement } },
             ..
@@ -98,12 +98,8 @@ impl PoolTeller {
         if self.view.as_ref().is_none_or(|view| view.group != *group) {
             return;
         }
-        let desired = if *decrement { "desired capacity goes down with it" } else { "another one takes its place" };
-        let proof = self.proofs.get(instance).map_or_else(
-            || "it came before this journal begins, or in another life of the daemon".to_owned(),
-            |(proof, at_ms)| format!("{} ({})", proof_words(*proof), utc(*at_ms)),
-        );
-        log.tell(now.unix_ms, format!("AWS is asked to terminate {instance}; {desired}\nproof:  {proof}"));
+        let proof = self.proofs.get(instance).copied();
+        log.tell(now.unix_ms, termination(instance, *decrement, proof));
     }
 }
 

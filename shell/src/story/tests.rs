@@ -72,10 +72,7 @@ fn until_ends_the_story_there() {
     let told = tell(&recording(), &Subject::read(EARLY), Some(at));
     let text = told.story.unwrap().to_string();
     assert!(told.steps < 1_000 && text.contains("to 2026-05-01T10:01:2"), "{text}");
-    assert!(
-        text.ends_with("As the journal ends it has waited for 75.0 s.\n") || text.contains("it has waited for 7"),
-        "{text}"
-    );
+    assert!(text.contains("\n\nAs the journal ends it has waited for 7"), "{text}");
 }
 
 #[test]

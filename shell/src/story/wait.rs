@@ -16,10 +16,38 @@ use crate::notice_text::tell;
 /// How many troubles of one pool are kept, before it is known whose job is asked for.
 const KEPT: usize = 8;
 
-/// Whether a notice may say why jobs of a pool wait: one about it, or about all.
-pub(super) fn holds_up(notice: &Notice, pool: Option<PoolId>) -> bool {
+/// Whom a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Whom {
+    All,
+    Pool(PoolId),
+    /// A connection and a scope.
+    Connection(String, String),
+}
+
+impl Whom {
+    pub(super) fn of(notice: &Notice) -> Self {
+        match notice {
+            Notice::Pool { pool, .. } => Self::Pool(*pool),
+            Notice::Connection { connection, scope, .. } => Self::Connection(connection.clone(), scope.clone()),
+            Notice::Aws(_)
+            | Notice::StrayReply { .. }
+            | Notice::NotRemembered { .. }
+            | Notice::Reconfigured
+            | Notice::Stopping => Self::All,
+        }
+    }
+
+    /// All that a notice may be about which concerns a pool.
+    pub(super) fn concerning(pool: &PoolView) -> [Self; 3] {
+        [Self::All, Self::Pool(pool.id), Self::Connection(pool.connection.clone(), pool.scope.clone())]
+    }
+}
+
+/// Whether a notice may say why jobs wait.
+pub(super) fn holds_up(notice: &Notice) -> bool {
     match notice {
-        Notice::Pool { pool: of, fact, .. } => pool.is_none_or(|pool| pool == *of) && pool_waits(fact),
+        Notice::Pool { fact, .. } => pool_waits(fact),
         Notice::Connection { fact, .. } => match fact {
             ConnectionFact::TokenFailed { .. }
             | ConnectionFact::RateLimited { .. }
@@ -81,29 +109,26 @@ const fn runner_waits(fact: &RunnerFact) -> bool {
 
 /// What held up each pool of late, and all of them.
 #[derive(Debug, Default)]
-pub(super) struct Troubles(BTreeMap<Option<PoolId>, VecDeque<(u64, String)>>);
+pub(super) struct Troubles(BTreeMap<Whom, VecDeque<(u64, String)>>);
 
 impl Troubles {
     pub(super) fn note(&mut self, unix_ms: u64, notice: &Notice) {
-        if !holds_up(notice, None) {
+        if !holds_up(notice) {
             return;
         }
-        let of = if let Notice::Pool { pool, .. } = notice { Some(*pool) } else { None };
-        let kept = self.0.entry(of).or_default();
+        let kept = self.0.entry(Whom::of(notice)).or_default();
         if kept.len() >= KEPT {
             kept.pop_front();
         }
         kept.push_back((unix_ms, tell(notice).text));
     }
 
-    /// What held up the pool since then, in order; nothing of it is kept.
-    pub(super) fn since(&mut self, pool: PoolId, unix_ms: u64) -> Vec<(u64, String)> {
-        let mut of_pool: Vec<_> = self.0.remove(&Some(pool)).into_iter().flatten().collect();
-        of_pool.extend(self.0.remove(&None).into_iter().flatten());
-        of_pool.retain(|(at_ms, _)| *at_ms >= unix_ms);
-        of_pool.sort();
+    /// What held them up since then; nothing of it is kept.
+    pub(super) fn since(&mut self, whom: &[Whom], unix_ms: u64) -> Vec<(u64, String)> {
+        let mut troubles: Vec<_> = whom.iter().filter_map(|whom| self.0.remove(whom)).flatten().collect();
+        troubles.retain(|(at_ms, _)| *at_ms >= unix_ms);
         self.forget();
-        of_pool
+        troubles
     }
 
     pub(super) fn forget(&mut self) {

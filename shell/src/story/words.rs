@@ -1,6 +1,9 @@
 //! Times, spans and errors as stories tell them.
 
+use poolkeeper_core::notice::Proof;
 use time::OffsetDateTime;
+
+use crate::notice_text::proof_words;
 
 /// A moment of the wall clock, to the millisecond.
 #[must_use]
@@ -26,6 +29,20 @@ pub(super) fn span(ms: u64) -> String {
 pub(super) fn count(n: u64, thing: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
     format!("{n} {thing}{plural}")
+}
+
+/// A termination that is asked for, and the proof that it ends no job.
+pub(super) fn termination(instance: &str, decrement: bool, proof: Option<(Proof, u64)>) -> String {
+    let desired = if decrement { "desired capacity goes down with it" } else { "another one takes its place" };
+    format!("AWS is asked to terminate {instance}; {desired}\nproof:  {}", proof_told(proof))
+}
+
+/// The proof that no job runs on an instance, and when it was there.
+pub(super) fn proof_told(proof: Option<(Proof, u64)>) -> String {
+    proof.map_or_else(
+        || "it came before this journal begins, or in another life of the daemon".to_owned(),
+        |(proof, at_ms)| format!("{} ({})", proof_words(proof), utc(at_ms)),
+    )
 }
 
 #[cfg(test)]
