@@ -31,7 +31,8 @@ pub(super) struct InstanceTeller {
     names: Names,
     first_ms: Option<u64>,
     group: String,
-    scale_set: String,
+    scale_set: Option<String>,
+    was_described: bool,
     /// The runners that were registered for it.
     runners: BTreeSet<u64>,
     calls: BTreeMap<RequestId, (Call, u64)>,
@@ -70,7 +71,8 @@ impl InstanceTeller {
             names: Names::default(),
             first_ms: None,
             group: String::new(),
-            scale_set: String::new(),
+            scale_set: None,
+            was_described: false,
             runners: BTreeSet::new(),
             calls: BTreeMap::new(),
             state: None,
@@ -113,7 +115,7 @@ impl InstanceTeller {
         if self.state.as_ref() == Some(&is) {
             return;
         }
-        let is_new = self.first_ms.is_none();
+        let is_new = !std::mem::replace(&mut self.was_described, true);
         self.known(now);
         self.group.clone_from(&group.name);
         let health = if healthy { "" } else { ", not healthy" };
@@ -229,10 +231,13 @@ impl InstanceTeller {
     }
 
     fn noted(&mut self, now: Now, notice: &Notice, log: &mut Log) {
-        let Notice::Pool { fact, .. } = notice else { return };
+        let Notice::Pool { group, fact, .. } = notice else { return };
         if let PoolFact::Message { jobs, .. } = fact {
             let name = self.name.clone();
-            jobs.iter().filter(|job| job.runner_name == name).for_each(|job| self.heard(now, job, log));
+            for job in jobs.iter().filter(|job| job.runner_name == name) {
+                self.group.clone_from(group);
+                self.heard(now, job, log);
+            }
         }
         let PoolFact::Runner(fact) = fact else { return };
         if instance_of(fact) != Some(&self.name) {
@@ -312,10 +317,10 @@ impl Teller for InstanceTeller {
         for effect in step.effects {
             self.asks(step, effect, log);
         }
-        if self.scale_set.is_empty() && self.first_ms == Some(step.now.unix_ms) {
+        if self.scale_set.is_none() && !self.group.is_empty() {
             let pools = step.machine.pools(None, MAX_POOLS);
             let own = pools.into_iter().find(|pool| pool.group == self.group);
-            self.scale_set = own.map(|pool| pool.scale_set).unwrap_or_default();
+            self.scale_set = Some(own.map(|pool| pool.scale_set).unwrap_or_default());
         }
     }
 
@@ -323,7 +328,8 @@ impl Teller for InstanceTeller {
         if self.first_ms.is_none() {
             return Err(&self.names);
         }
-        let Self { name, group, scale_set, .. } = self;
+        let Self { name, group, .. } = self;
+        let scale_set = self.scale_set.as_deref().unwrap_or_default();
         Ok(match (group.is_empty(), scale_set.is_empty()) {
             (true, _) => format!("instance {name}"),
             (false, true) => format!("instance {name} of group {group}"),

@@ -35,6 +35,14 @@ impl Kept {
         }
     }
 
+    /// Each call of a kind is refused for so long.
+    fn refuse(&mut self, call: &str, code: u16, for_s: u64) {
+        let action = FaultAction::Status { code, body: "AccessDenied".to_owned(), headers: BTreeMap::new() };
+        let weather = Weather { call: call.to_owned(), per_mille: 1000, action };
+        let span = Duration::from_secs(for_s);
+        assert!(self.simulation.act(|world, at| world.set_weather(at.now.mono + span, weather)));
+    }
+
     /// Runs on for ten minutes, and closes the journal.
     fn end(mut self) -> Journal {
         self.simulation.run_for(Duration::from_secs(600));
@@ -121,15 +129,8 @@ fn an_instance_that_is_one_too_many_is_ended_when_github_removed_its_runner() {
 #[test]
 fn what_github_and_aws_refuse_is_told_in_their_words() {
     let mut kept = Kept::new("0");
-    let mut weather = |call: &str, action| {
-        let weather = Weather { call: call.to_owned(), per_mille: 1000, action };
-        assert!(kept.simulation.act(|world, at| world.set_weather(at.now.mono + Duration::from_secs(20), weather)));
-    };
-    weather("jit_config", FaultAction::Status { code: 503, body: "busy".to_owned(), headers: BTreeMap::new() });
-    weather(
-        "SetDesiredCapacity",
-        FaultAction::Status { code: 403, body: "AccessDenied".to_owned(), headers: BTreeMap::new() },
-    );
+    kept.refuse("jit_config", 503, 20);
+    kept.refuse("SetDesiredCapacity", 403, 20);
     kept.queue(1);
     let journal = kept.end();
     let job = journal.story("1");
@@ -137,6 +138,18 @@ fn what_github_and_aws_refuse_is_told_in_their_words() {
     assert!(job.contains("until a runner took it"), "{job}");
     let instance = journal.story(runner_of(&job));
     assert!(instance.contains("gone: its group"), "{instance}");
+}
+
+#[test]
+fn a_job_that_came_while_github_failed_is_told_why_it_was_heard_of_late() {
+    let mut kept = Kept::new("0");
+    kept.refuse("poll", 503, 120);
+    kept.simulation.run_for(Duration::from_secs(60));
+    kept.queue(1);
+    let job = kept.end().story("1");
+    let (before, after) = job.split_once("assigned to acme-linux").unwrap();
+    assert!(before.contains("queued at GitHub") && before.contains("poll failed: server_error (HTTP 503)"), "{job}");
+    assert!(after.contains("until poolkeeper heard of it"), "{job}");
 }
 
 #[test]
