@@ -1,5 +1,6 @@
 //! The command line.
 
+mod explain;
 mod run;
 mod runner;
 pub(crate) mod runtime;
@@ -32,6 +33,11 @@ enum Command {
     /// Run the daemon.
     #[command(after_help = "Example:\n  poolkeeper run --config /etc/poolkeeper/poolkeeper.toml")]
     Run(run::RunArgs),
+    /// Tell the story of one instance, pool or job, from the journal.
+    #[command(
+        after_help = "Examples:\n  poolkeeper explain i-0123456789abcdef0\n  poolkeeper explain acme-linux --until 2026-05-01T10:00:00Z\n  poolkeeper explain acme/linux --url http://127.0.0.1:9464"
+    )]
+    Explain(explain::ExplainArgs),
     /// Look at scale sets.
     #[command(subcommand, after_help = "Example:\n  poolkeeper scale-set get acme-linux --org acme")]
     ScaleSet(scale_set::ScaleSetCommand),
@@ -107,6 +113,7 @@ impl Failure {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::ScaleSet(command) => scale_set::run(command),
         Command::Runner(command) => runner::run(command),
         #[cfg(feature = "demo")]

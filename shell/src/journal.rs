@@ -18,12 +18,16 @@ use zstd::stream::write::Encoder;
 
 use crate::config::JournalSettings;
 
+pub use self::named::expand;
 pub use self::reader::{Line, Lines, ReadError, Segment, read};
+pub use self::until::{Until, until};
 
 mod frame;
+mod named;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod until;
 
 /// The fastest level: it takes 2 µs a step, and job messages repeat themselves enough for it.
 const LEVEL: i32 = 1;

@@ -8,6 +8,7 @@ pub mod logging;
 pub mod notice_text;
 pub mod state;
 pub mod status;
+pub mod story;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

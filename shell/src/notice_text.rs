@@ -5,6 +5,8 @@ use poolkeeper_core::notice::{AwsFact, ConnectionFact, Notice};
 use poolkeeper_core::time::Duration;
 use tracing::Level;
 
+pub(crate) use runner::words as proof_words;
+
 mod pool;
 mod runner;
 #[cfg(test)]
@@ -117,7 +119,7 @@ fn aws(fact: &AwsFact) -> Told {
 }
 
 /// An AWS error with what to do about it.
-fn aws_error(error: &AwsError) -> String {
+pub(crate) fn aws_error(error: &AwsError) -> String {
     match error {
         AwsError::Throttled => "AWS throttles".to_owned(),
         AwsError::Denied { message } => {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use poolkeeper_core::notice::PoolId;
 use poolkeeper_core::time::Now;
 use poolkeeper_core::view::{PoolView, Summary};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::pages::Pages;
 use crate::telemetry::Telemetry;
@@ -53,7 +53,7 @@ pub struct Query {
 }
 
 /// One page of pools.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// When it was made.
     pub now: Now,
@@ -122,8 +122,9 @@ impl Drop for StatusServer {
     }
 }
 
-/// An address that `0.0.0.0` and `[::]` can be reached by.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+/// Where a server on this machine is reached that listens there: `0.0.0.0` and `[::]` are no places to connect to.
+#[must_use]
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let ip = if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
         address.set_ip(ip);

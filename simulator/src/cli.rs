@@ -1,7 +1,6 @@
 //! The command line.
 
 mod diff;
-mod files;
 mod fuzz;
 mod parse_fuzz;
 mod record;
@@ -10,7 +9,6 @@ mod report;
 mod serve;
 mod shrink;
 mod traffic;
-mod until;
 
 use std::fmt;
 use std::io::{self, Write};

@@ -150,7 +150,8 @@ impl CallError {
     }
 
     /// Reads a reply that is no success.
-    pub(crate) fn from_reply(reply: &Reply) -> Self {
+    #[must_use]
+    pub fn from_reply(reply: &Reply) -> Self {
         let (type_name, message) = describe(&reply.body);
         let retry_after = wait_asked_for(reply);
         let limited = reply.status == 429

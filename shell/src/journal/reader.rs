@@ -221,6 +221,16 @@ impl<State, Effects: DeserializeOwned> Segment<State, Effects> {
         self.lines.is_torn()
     }
 
+    /// Once the last step was read: how the file ends, when a crash cut it short.
+    ///
+    /// # Errors
+    /// When it was cut where no crash of a daemon cuts it.
+    pub fn end(&self) -> Result<Option<&str>, ReadError> {
+        let Some(cut) = self.cut().filter(|_| self.is_torn()) else { return Ok(self.cut()) };
+        let how = cut.split_once(": ").map_or(cut, |(_, how)| how);
+        Err(self.lines.error(format!("{how}, where no crash of the daemon cuts it; copy it again")))
+    }
+
     /// The number of the line read last.
     #[must_use]
     pub const fn line(&self) -> u64 {

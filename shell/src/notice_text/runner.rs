@@ -103,9 +103,10 @@ pub(super) fn tell(fact: &RunnerFact) -> Told {
     }
 }
 
-const fn words(proof: Proof) -> &'static str {
+/// Why no job runs on an instance.
+pub(crate) const fn words(proof: Proof) -> &'static str {
     match proof {
-        Proof::Removed => "GitHub removed its runner, which it does only while that has none",
+        Proof::Removed => "GitHub removed its runner, which it does only while no job runs on it",
         Proof::Ended => "its job ended, and GitHub knew its runner no more, twice",
         Proof::GoneTwice => "GitHub knew no such runner twice, a minute apart and long after its config was stored",
     }

@@ -10,18 +10,14 @@ use poolkeeper_core::Machine;
 use poolkeeper_core::event::Effect;
 use poolkeeper_core::recording::{self, Header, Step, Text, Unlike, VERSION};
 use poolkeeper_core::time::Now;
-use poolkeeper_shell::journal::{self, Segment};
+use poolkeeper_shell::journal::{self, Segment, Until, expand, until};
+use poolkeeper_shell::story::Before;
 
-use self::explain::Before;
 use self::reading::{Read, Reading};
 use self::scope::Scope;
 use self::tell::{Tell, Telling};
-use super::files::expand;
-use super::until::{Until, until};
 use super::{DONE, FAILED, Failure, diff};
 
-mod cause;
-mod explain;
 mod reading;
 mod scope;
 mod tell;
@@ -55,7 +51,7 @@ pub(crate) struct Options {
 
 /// Replays the files and says whether all was as recorded.
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Failure> {
-    let files = expand(&options.files)?;
+    let files = expand(&options.files).map_err(Failure::Usage)?;
     let mut run = Run {
         telling: Telling { out, json: options.json },
         options,
@@ -139,15 +135,8 @@ impl Run<'_> {
                     self.bad(&error)?;
                     break;
                 }
-                Read::End { line, cut: Some(cut), is_torn: true } => {
-                    let cut = cut.split_once(": ").map_or(cut.as_str(), |(_, how)| how);
-                    let what = format!("{cut}, where no crash of the daemon cuts it; copy it again");
-                    self.bad(&format!("{}:{line}: {what}", file.display()))?;
-                }
-                Read::End { cut: Some(cut), .. } => {
-                    self.telling.tell(&Tell::Cut { file, cut })?;
-                }
-                Read::End { cut: None, .. } => {}
+                Read::End(Some(cut)) => self.telling.tell(&Tell::Cut { file, cut })?,
+                Read::End(None) => {}
             }
         }
         self.look(replay.machine());

@@ -5,10 +5,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use poolkeeper_shell::journal::{Until, expand, until};
 use poolkeeper_simulator::report::{self, Reading};
 
-use super::files::expand;
-use super::until::{Until, until};
 use super::{DONE, Failure};
 
 #[derive(Debug, Args)]
@@ -27,7 +26,7 @@ pub(crate) struct Options {
 
 /// Writes the page and says how large it is.
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Failure> {
-    let files = expand(&options.files)?;
+    let files = expand(&options.files).map_err(Failure::Usage)?;
     let until = options.until;
     let reading = report::read(&files, &|number, step| until.is_some_and(|until| until.is_reached(number, step)));
     let Reading { mut report, unreadable, steps } = reading;

@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::Args;
+use poolkeeper_shell::journal::expand;
 use poolkeeper_simulator::traffic::{self, Script, Verdict};
 use serde_json::json;
 
-use super::files::expand;
 use super::{DONE, FAILED, Failure};
 
 /// The most seeds of one command.
@@ -38,7 +38,7 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 /// Runs the script, and says whether any judge objected.
 pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Failure> {
-    let files = expand(&options.files)?;
+    let files = expand(&options.files).map_err(Failure::Usage)?;
     let script = Script::read(files.iter().map(PathBuf::as_path)).map_err(|e| Failure::Usage(e.to_string()))?;
     if !options.json {
         let Script { version, steps, exchanges, writes, .. } = &script;

@@ -6,6 +6,7 @@ mod lives;
 mod managed;
 mod refused;
 mod restart;
+mod story;
 mod warm;
 
 use std::collections::BTreeMap;

@@ -20,8 +20,8 @@ pub(super) enum Read {
     Step(u64, Box<Step<Text>>),
     /// A line that is no step: nothing follows.
     Bad(ReadError),
-    /// The file's end; where and how it was cut, and whether by other than a crash.
-    End { line: u64, cut: Option<String>, is_torn: bool },
+    /// The file's end; where and how a crash cut it.
+    End(Option<String>),
 }
 
 /// The lines of a segment, as another thread reads them.
@@ -75,6 +75,9 @@ fn read<State>(mut segment: Segment<State, Text>, sender: &SyncSender<Vec<Read>>
             return;
         }
     }
-    batch.push(Read::End { line: segment.line(), cut: segment.cut().map(str::to_owned), is_torn: segment.is_torn() });
+    batch.push(match segment.end() {
+        Ok(cut) => Read::End(cut.map(str::to_owned)),
+        Err(error) => Read::Bad(error),
+    });
     drop(sender.send(batch));
 }

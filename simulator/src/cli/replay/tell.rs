@@ -4,10 +4,10 @@ use std::io::Write;
 use std::path::Path;
 
 use poolkeeper_core::time::Now;
+use poolkeeper_shell::story::{Change, utc};
 use serde::Serialize;
 use serde_json::json;
 
-use super::explain::{Change, rfc3339};
 use super::{Failure, Place};
 use crate::cli::diff::{self, Difference};
 
@@ -60,7 +60,7 @@ impl Telling<'_> {
                 diff::write(out, differences)?;
             }
             Tell::Effects { place, step, now, event, differences } => {
-                let at = rfc3339(now.unix_ms);
+                let at = utc(now.unix_ms);
                 writeln!(out, "{place}: step {step} at {at}: the effects differ (- recorded, + replayed)")?;
                 writeln!(out, "  event: {}", shown(event))?;
                 diff::write(out, differences)?;
@@ -91,7 +91,7 @@ impl Telling<'_> {
                 json!({ "state": { "file": file, "expected": whence, "differences": differences } })
             }
             Tell::Effects { place, step, now, event, differences } => json!({ "difference": {
-                "file": place.file, "line": place.line, "step": step, "at": rfc3339(now.unix_ms),
+                "file": place.file, "line": place.line, "step": step, "at": utc(now.unix_ms),
                 "mono_ms": now.mono, "event": shown(event), "differences": differences,
             } }),
             Tell::Panic { place, step, event, .. } => {

@@ -113,7 +113,7 @@ fn the_first_difference_is_told_with_its_place() {
     let files = recording.write();
     let (code, told) = replay(files.clone(), None);
     assert_eq!(code, 1, "{told}");
-    let place = format!("{}:2: step 3 at 2026-05-01T10:02:00Z: the effects differ", files[1].display());
+    let place = format!("{}:2: step 3 at 2026-05-01T10:02:00.000Z: the effects differ", files[1].display());
     assert!(told.contains(&place), "{told}");
     assert!(told.contains("    - {\"exit\":\"stopped_at_deadline\"}\n    + (nothing)\n"), "{told}");
     assert!(told.contains("  event: \"tick\""), "{told}");

@@ -11,10 +11,9 @@ use poolkeeper_core::recording::Step;
 use poolkeeper_core::recording::Text;
 use poolkeeper_core::time::{Instant, Now};
 use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::cause::Cause;
+use super::words::{span, utc};
 
 /// What every decision's effects have in them.
 const MARK: &str = "\"scaling\"";
@@ -22,14 +21,14 @@ const MARK: &str = "\"scaling\"";
 /// Which way capacity goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub(super) enum Rule {
+enum Rule {
     Out,
     Lower,
 }
 
 /// One change of desired capacity, with all it came from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Change {
+pub struct Change {
     step: u64,
     place: String,
     at: String,
@@ -62,7 +61,7 @@ pub(super) struct Change {
 
 /// What is known before a step that will change capacity.
 #[derive(Debug)]
-pub(super) struct Before {
+pub struct Before {
     event: Event,
     now: Now,
     timer: Option<TimerKind>,
@@ -71,7 +70,8 @@ pub(super) struct Before {
 
 impl Before {
     /// Looks at the pools that a recorded step is about to write for; `None` when it writes for none.
-    pub(super) fn look(machine: &Machine, step: &Step<Text>) -> Option<Self> {
+    #[must_use]
+    pub fn look(machine: &Machine, step: &Step<Text>) -> Option<Self> {
         let text = step.effects.as_ref()?.get();
         if !text.contains(MARK) {
             return None;
@@ -83,7 +83,8 @@ impl Before {
     }
 
     /// The changes that the step made.
-    pub(super) fn explain(&self, machine: &Machine, effects: &[Effect], step: u64, place: &str) -> Vec<Change> {
+    #[must_use]
+    pub fn explain(&self, machine: &Machine, effects: &[Effect], step: u64, place: &str) -> Vec<Change> {
         let change = |(id, decision): (PoolId, Decision)| {
             let before = self.pools.iter().find(|pool| pool.pool == id)?;
             let after = machine.grounds(id)?;
@@ -118,7 +119,7 @@ impl Change {
         Self {
             step: 0,
             place: String::new(),
-            at: rfc3339(now.unix_ms),
+            at: utc(now.unix_ms),
             mono_ms: now.mono.as_millis(),
             pool: after.pool,
             group: after.group,
@@ -145,7 +146,9 @@ impl Change {
         Self { step, place: place.to_owned(), ..self }
     }
 
-    pub(super) const fn pool(&self) -> PoolId {
+    /// Whose capacity it is.
+    #[must_use]
+    pub const fn pool(&self) -> PoolId {
         self.pool
     }
 
@@ -181,37 +184,48 @@ impl Change {
     }
 }
 
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Decision { from, to, assigned, idle, target, unusable, in_service, pending, .. } = self.decision;
-        let Self { at, group, scale_set, pool, step, place, unprotected, .. } = self;
-        writeln!(f, "{at}  {scale_set} ({group}, pool {})  {from} -> {to}", pool.0)?;
-        writeln!(f, "  where:  step {step}, {place}")?;
-        writeln!(f, "  cause:  {}", self.cause)?;
+impl Change {
+    /// The group whose capacity it is.
+    pub(super) fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// The change with all it came from, as an entry of a story.
+    pub(super) fn told(&self) -> String {
+        let Decision { from, to, .. } = self.decision;
+        format!("desired capacity {from} -> {to}\n{}", self.grounds().join("\n"))
+    }
+
+    /// Where desired capacity went, and from where.
+    pub(super) const fn decision(&self) -> Decision {
+        self.decision
+    }
+
+    /// Cause, numbers and rule, a line each.
+    pub(super) fn grounds(&self) -> [String; 4] {
+        let Decision { from, assigned, idle, target, unusable, in_service, pending, .. } = self.decision;
         let held = if self.held { " (an earlier count, held)" } else { "" };
         let limits = self.limits();
-        writeln!(f, "  wanted: {assigned} assigned{held} + {idle} idle, within {limits}: target {target}")?;
+        let unprotected = self.unprotected;
         let age = self.described_ms_ago.map_or_else(|| "never described".to_owned(), |ms| format!("{} old", span(ms)));
-        writeln!(
-            f,
-            "  there:  desired {from}; {in_service} in service ({unprotected} unprotected), {pending} pending, \
-             {unusable} cannot serve; the describe is {age}"
-        )?;
-        write!(f, "  rule:   {}", self.reason())
+        [
+            format!("cause:  {}", self.cause),
+            format!("wanted: {assigned} assigned{held} + {idle} idle, within {limits}: target {target}"),
+            format!(
+                "there:  desired {from}; {in_service} in service ({unprotected} unprotected), {pending} pending, \
+                 {unusable} cannot serve; the describe is {age}"
+            ),
+            format!("rule:   {}", self.reason()),
+        ]
     }
 }
 
-/// A span for people, to a tenth of a second.
-fn span(ms: u64) -> String {
-    if ms < 1_000 {
-        return format!("{ms} ms");
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Decision { from, to, .. } = self.decision;
+        let Self { at, group, scale_set, pool, step, place, .. } = self;
+        writeln!(f, "{at}  {scale_set} ({group}, pool {})  {from} -> {to}", pool.0)?;
+        write!(f, "  where:  step {step}, {place}")?;
+        self.grounds().iter().try_for_each(|line| write!(f, "\n  {line}"))
     }
-    format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
-}
-
-/// A moment of the wall clock.
-pub(super) fn rfc3339(unix_ms: u64) -> String {
-    let nanos = i128::from(unix_ms) * 1_000_000;
-    let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().and_then(|time| time.format(&Rfc3339).ok());
-    time.unwrap_or_else(|| format!("{unix_ms} ms since 1970"))
 }

@@ -3,16 +3,19 @@
 use poolkeeper_core::recording::Step;
 use poolkeeper_core::time::unix_ms_from_rfc3339;
 
-/// A step, counted from 1 over all files, or a time.
+/// A place in a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
+pub enum Until {
+    /// A step, counted from 1 over all files.
     Step(u64),
+    /// A time of the wall clock, in milliseconds since 1970.
     UnixMs(u64),
 }
 
 impl Until {
     /// Whether the step of this number is at the place or behind it.
-    pub(crate) const fn is_reached<Effects>(self, number: u64, step: &Step<Effects>) -> bool {
+    #[must_use]
+    pub const fn is_reached<Effects>(self, number: u64, step: &Step<Effects>) -> bool {
         match self {
             Self::Step(n) => number >= n,
             Self::UnixMs(ms) => step.now.unix_ms >= ms,
@@ -21,7 +24,10 @@ impl Until {
 }
 
 /// Reads a place: a step's number or an RFC 3339 time.
-pub(crate) fn until(text: &str) -> Result<Until, String> {
+///
+/// # Errors
+/// Says what a place looks like.
+pub fn until(text: &str) -> Result<Until, String> {
     if let Ok(step) = text.parse() {
         return Ok(Until::Step(step));
     }
