@@ -84,14 +84,18 @@ struct Taken<'a> {
 
 impl<'a> Taken<'a> {
     fn notices(&self) -> impl Iterator<Item = &'a Notice> + use<'a> {
-        self.effects.iter().filter_map(|effect| match effect {
-            Effect::Note(notice) => Some(notice),
-            Effect::GitHub { .. }
-            | Effect::Aws { .. }
-            | Effect::Cancel { .. }
-            | Effect::Remember { .. }
-            | Effect::Drop(_)
-            | Effect::Exit(_) => None,
-        })
+        notices(self.effects)
     }
+}
+
+fn notices(effects: &[Effect]) -> impl Iterator<Item = &Notice> {
+    effects.iter().filter_map(|effect| match effect {
+        Effect::Note(notice) => Some(notice),
+        Effect::GitHub { .. }
+        | Effect::Aws { .. }
+        | Effect::Cancel { .. }
+        | Effect::Remember { .. }
+        | Effect::Drop(_)
+        | Effect::Exit(_) => None,
+    })
 }

@@ -11,6 +11,8 @@ use poolkeeper_core::notice::{Notice, PoolFact, PoolId};
 use poolkeeper_core::scaler::Counts;
 use serde::Serialize;
 
+use super::notices;
+
 /// The event behind a change of capacity.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -125,15 +127,9 @@ fn said(effects: &[Effect], was: &Grounds, is: &Grounds) -> Option<Cause> {
 }
 
 fn facts(effects: &[Effect], id: PoolId) -> impl Iterator<Item = &PoolFact> {
-    effects.iter().filter_map(move |effect| match effect {
-        Effect::Note(Notice::Pool { pool, fact, .. }) if *pool == id => Some(fact),
-        Effect::Note(_)
-        | Effect::GitHub { .. }
-        | Effect::Aws { .. }
-        | Effect::Cancel { .. }
-        | Effect::Remember { .. }
-        | Effect::Drop(_)
-        | Effect::Exit(_) => None,
+    notices(effects).filter_map(move |notice| {
+        let Notice::Pool { pool, fact, .. } = notice else { return None };
+        (*pool == id).then_some(fact)
     })
 }
 

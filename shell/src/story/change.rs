@@ -13,6 +13,7 @@ use poolkeeper_core::time::{Instant, Now};
 use serde::Serialize;
 
 use super::cause::Cause;
+use super::notices;
 use super::words::{span, utc};
 
 /// What every decision's effects have in them.
@@ -96,15 +97,9 @@ impl Before {
 }
 
 fn decisions(effects: &[Effect]) -> impl Iterator<Item = (PoolId, Decision)> {
-    effects.iter().filter_map(|effect| match effect {
-        Effect::Note(Notice::Pool { pool, fact: PoolFact::Scaling(decision), .. }) => Some((*pool, *decision)),
-        Effect::Note(_)
-        | Effect::GitHub { .. }
-        | Effect::Aws { .. }
-        | Effect::Cancel { .. }
-        | Effect::Remember { .. }
-        | Effect::Drop(_)
-        | Effect::Exit(_) => None,
+    notices(effects).filter_map(|notice| {
+        let Notice::Pool { pool, fact: PoolFact::Scaling(decision), .. } = notice else { return None };
+        Some((*pool, *decision))
     })
 }
 

@@ -168,11 +168,7 @@ impl JobTeller {
             self.at.queued.map(|at_ms| (at_ms, "queued at GitHub".to_owned())).into_iter().collect();
         early.extend(self.troubles.since(&self.concerned, since));
         if let Some((at_ms, capacity)) = self.full.within(pool, since, now_ms) {
-            let (jobs, (group_max, size_max)) = (count(capacity.into(), "job"), bounds);
-            early.push((
-                at_ms,
-                format!("GitHub holds it back: it was told of room for {jobs} and has assigned them (MaxSize {group_max}, pool's most {size_max})"),
-            ));
+            early.push((at_ms, held_back(capacity, bounds)));
         }
         self.full.forget();
         early.sort_by_key(|(at_ms, _)| *at_ms);
@@ -319,6 +315,16 @@ impl Teller for JobTeller {
         });
         lines
     }
+}
+
+/// Why GitHub assigns no more jobs: the room it was told of, and what bounds that.
+fn held_back(capacity: u32, (group_max, size_max): (u32, u32)) -> String {
+    let told = if capacity == 0 {
+        "that there is no room".to_owned()
+    } else {
+        format!("of room for {} and has assigned them", count(capacity.into(), "job"))
+    };
+    format!("GitHub holds it back: it was told {told} (MaxSize {group_max}, pool's most {size_max})")
 }
 
 /// A job, by what people and GitHub call it.
