@@ -116,6 +116,30 @@ fn a_managed_instance_gets_its_config_and_ends_with_everything_it_had() {
     assert_eq!(scene.sandbox.with(|world, _| world.github_model().runners_named(&instance).count()), 0);
 }
 
+#[test]
+fn an_instance_whose_runner_never_comes_up_is_ended_and_its_place_is_kept() {
+    let Some(moto) = moto() else { return };
+    let groups = Groups::of(&moto);
+    let mut tags = pool_tags(STACK, "acme", "linux").to_vec();
+    tags.push(("runs-on-boot-deadline", "2s".to_owned()));
+    groups.create("ci-acme-linux", &tags);
+    let linux = SetKey::new("acme", "acme-linux");
+    let mut scene = Scene::start_with(&moto, true);
+    scene.wait_until("the set has its poll", |sandbox| {
+        sandbox.with(|world, _| world.is_listened_to(std::slice::from_ref(&linux)))
+    });
+
+    scene.queue(&linux);
+    scene.wait_until("an instance has its config", |_| groups.parameter("ci-acme-linux").is_some());
+    let Parameter { instance, .. } = groups.parameter("ci-acme-linux").unwrap();
+    scene.wait_until("another one is in its place", |_| {
+        let now = groups.group("ci-acme-linux").instances.unwrap_or_default();
+        now.first().is_some_and(|other| other.instance_id.as_ref() != Some(&instance))
+    });
+    assert_eq!(groups.desired("ci-acme-linux"), 1, "the job waits for it");
+    scene.wait_until("its config is gone", |_| groups.parameter_of(&instance).is_none());
+}
+
 /// A server, or nothing where it cannot be had and need not be.
 fn moto() -> Option<Moto> {
     match Moto::start(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
