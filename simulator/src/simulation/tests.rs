@@ -2,6 +2,7 @@
 
 mod faults;
 mod lives;
+mod load;
 mod managed;
 mod refused;
 mod restart;
