@@ -165,6 +165,11 @@ pub enum AwsEvent {
         /// Whether it came from the warm pool.
         warm: bool,
     },
+    /// A describe showed an instance in service for the first time.
+    InstanceShown {
+        /// The instance.
+        id: String,
+    },
     /// An instance is being terminated: whatever ran on it has ended.
     InstanceTerminating {
         /// The group's name.
@@ -214,6 +219,8 @@ pub struct Aws {
     hidden: BTreeSet<String>,
     /// Groups whose instances were ever without protection from scale-in by somebody's choice.
     released: BTreeSet<String>,
+    /// Instances in service that no describe has shown there yet.
+    unseen: BTreeSet<String>,
     /// Whose doing the present changes are.
     actor: Actor,
     bucket: Option<Bucket>,
@@ -239,6 +246,7 @@ impl Aws {
             hooks: BTreeMap::new(),
             hidden: BTreeSet::new(),
             released: BTreeSet::new(),
+            unseen: BTreeSet::new(),
             actor: Actor::Human,
             events: Vec::new(),
         }
@@ -313,7 +321,10 @@ impl Aws {
         let outcome = self.carry_out(now, action);
         self.actor = Actor::Human;
         match outcome? {
-            Done::Describe(describe) => self.describe(&describe),
+            Done::Describe(describe) => {
+                self.show(&describe);
+                self.describe(&describe)
+            }
             Done::Terminating { group, id } => Ok(Outcome::Terminating { group, id }),
             Done::WarmMembers { members, next_token } => Ok(Outcome::WarmMembers { members, next_token }),
             Done::Nothing => Ok(Outcome::Done),

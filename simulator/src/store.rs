@@ -58,10 +58,14 @@ impl ConfigStore {
         self.configs.get(instance).filter(|stored| now < stored.until).map(|stored| stored.config.as_str())
     }
 
-    /// An instance takes its config, and leaves none.
+    /// An instance takes its config, and deletes it: where that is one call too many, the config stays.
     pub fn take(&mut self, now: Instant, instance: &str) -> Option<String> {
-        let stored = self.configs.remove(instance)?;
-        (now < stored.until).then_some(stored.config)
+        let config = self.get(now, instance).map(str::to_owned);
+        if config.is_some() {
+            // Whether it stays is seen by those who look.
+            drop(self.delete(now, instance));
+        }
+        config
     }
 
     /// The instances that a config is kept for.
@@ -99,6 +103,17 @@ mod tests {
         assert_eq!(store.instances(at(0) + EXPIRES_AFTER).count(), 0);
         assert_eq!(store.take(at(0) + EXPIRES_AFTER, "i-2"), None);
         store.delete(at(3), "i-3").unwrap();
+    }
+
+    #[test]
+    fn a_config_that_an_instance_may_not_delete_stays() {
+        let mut store = ConfigStore::new(Some(Rate { burst: 1, per_second: 1 }));
+        let at = Instant::from_millis;
+        store.put(at(0), "i-1", "one".to_owned()).unwrap();
+        assert_eq!(store.take(at(10), "i-1").as_deref(), Some("one"));
+        assert_eq!(store.instances(at(20)).count(), 1);
+        store.delete(at(2000), "i-1").unwrap();
+        assert_eq!(store.instances(at(2000)).count(), 0);
     }
 
     #[test]

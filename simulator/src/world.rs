@@ -20,7 +20,7 @@ use crate::store::{self, ConfigStore};
 use crate::workload::{JobPlan, Workload, WorkloadConfig};
 pub use fault::{Fault, FaultAction, WaitHeader, Weather};
 use fault::{Faults, Verdict};
-pub use ledger::{JobRecord, Ledger, PoolCounts, Starts, Totals, Victim};
+pub use ledger::{ConfigLatency, JobRecord, Ledger, PoolCounts, Starts, Totals, Victim};
 use life::Timer;
 use troubled::Lingering;
 
@@ -427,6 +427,11 @@ impl World {
     /// The samples of message-to-capacity latency since the last time, in microseconds.
     pub fn take_latencies_us(&mut self) -> Vec<u64> {
         self.ledger.take_latencies()
+    }
+
+    /// How long each instance waited for its config that was given one since the last time.
+    pub fn take_config_latencies_us(&mut self) -> Vec<ConfigLatency> {
+        self.ledger.take_config_latencies()
     }
 
     /// What is there that nobody needs, once every job has ended.

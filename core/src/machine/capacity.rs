@@ -37,7 +37,7 @@ pub(super) struct AwsCalls {
     /// Calls about instances: each has one at most.
     #[serde(default)]
     instances: VecDeque<About>,
-    /// Configs to be stored and deleted, at the pace of the store.
+    /// Configs to be stored, and behind them those to be deleted, at the pace of the store.
     #[serde(default)]
     store: Store,
     /// Pools whose warm members are to be listed, and where the page before ended: they wait for all else.
@@ -70,6 +70,12 @@ struct About {
     call: InstanceCall,
 }
 
+impl About {
+    const fn is_put(&self) -> bool {
+        matches!(self.call, InstanceCall::PutConfig { .. })
+    }
+}
+
 /// What waits for the parameter store, which has limits of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Store {
@@ -100,9 +106,19 @@ impl AwsCalls {
 
     /// Takes a call about instances.
     pub(super) fn ask(&mut self, pool: PoolId, target: Target, call: InstanceCall) {
-        let to_store = matches!(call, InstanceCall::PutConfig { .. } | InstanceCall::DeleteConfig { .. });
-        let queue = if to_store { &mut self.store.waiting } else { &mut self.instances };
-        queue.push_back(About { pool, target, call });
+        let about = About { pool, target, call };
+        match about.call {
+            // A job waits for a config; what was taken already can stay a little longer.
+            InstanceCall::PutConfig { .. } => {
+                let puts = self.store.waiting.partition_point(About::is_put);
+                self.store.waiting.insert(puts, about);
+            }
+            InstanceCall::DeleteConfig { .. } => self.store.waiting.push_back(about),
+            InstanceCall::Protect { .. }
+            | InstanceCall::Terminate { .. }
+            | InstanceCall::CompleteHook { .. }
+            | InstanceCall::WarmMembers { .. } => self.instances.push_back(about),
+        }
     }
 
     pub(super) fn describe(&mut self, describe: Describe) {

@@ -3,6 +3,7 @@
 use poolkeeper_core::aws::{Group, Instance, LifecycleState};
 use poolkeeper_core::time::{Duration, Instant};
 
+use super::action::{Describe, Outcome};
 use super::{Actor, Aws, AwsEvent, Cause};
 
 /// What becomes of an instance when its time has come.
@@ -88,6 +89,7 @@ impl Aws {
     /// An instance has come into service.
     pub(super) fn came_up(&mut self, at: Instant, name: &str, id: &str) {
         self.publish(at, name);
+        self.unseen.insert(id.to_owned());
         let warm = self.warm.get_mut(name).is_some_and(|pool| pool.lets_go(id));
         self.events.push(AwsEvent::InstanceInService { group: name.to_owned(), id: id.to_owned(), warm });
     }
@@ -173,7 +175,23 @@ impl Aws {
         }
         instance.state = LifecycleState::Terminating;
         self.schedule(at + self.config.shutdown, name, id, Step::Leave);
+        self.unseen.remove(id);
         self.events.push(AwsEvent::InstanceTerminating { group: name.to_owned(), id: id.to_owned(), cause });
+    }
+
+    /// Notes whom a describe shows in service for the first time.
+    pub(crate) fn show(&mut self, describe: &Describe) {
+        if self.unseen.is_empty() {
+            return;
+        }
+        let Ok(Outcome::Groups { groups, .. }) = self.describe(describe) else { return };
+        let instances = groups.into_iter().flat_map(|group| &group.instances);
+        let news = instances.filter(|i| i.state == LifecycleState::InService && self.unseen.contains(&i.id));
+        let news: Vec<String> = news.map(|instance| instance.id.clone()).collect();
+        for id in news {
+            self.unseen.remove(&id);
+            self.events.push(AwsEvent::InstanceShown { id });
+        }
     }
 
     pub(crate) fn schedule(&mut self, at: Instant, name: &str, id: &str, step: Step) {

@@ -89,7 +89,7 @@ fn lowering_desired_kills_no_protected_instance() {
     let events = aws.advance(at(8000));
     let of_id = |event: &AwsEvent| match event {
         AwsEvent::InstanceTerminating { id: i, .. } | AwsEvent::InstanceGone { id: i, .. } => *i == id,
-        AwsEvent::InstanceInService { .. } => false,
+        AwsEvent::InstanceInService { .. } | AwsEvent::InstanceShown { .. } => false,
         AwsEvent::DesiredCapacitySet { .. } => true,
     };
     assert_eq!(events.len(), 3);

@@ -6,6 +6,7 @@
 //! | `GET state` | | every scale set and group, and the totals |
 //! | `GET totals` | | what was counted |
 //! | `GET latencies` | | `{"us":[…]}`: message queued to capacity set, in µs, since the last time it was asked |
+//! | `GET config-latencies` | | `{"us":[…]}`: in service, and shown there, to config stored, of each instance since then |
 //! | `POST jobs` | [`NewJobs`] | `{"jobs":[ID,…]}` |
 //! | `POST jobs/cancel` | `{"job":ID}` | `{"ok":BOOL}` |
 //! | `POST sessions/end` | `{"set":"SCOPE:NAME"}` | `{"ok":BOOL}` |
@@ -69,8 +70,8 @@ struct Queued {
 }
 
 #[derive(Serialize)]
-struct Latencies {
-    us: Vec<u64>,
+struct Latencies<T> {
+    us: Vec<T>,
 }
 
 #[derive(Serialize)]
@@ -99,6 +100,7 @@ fn answer(world: &mut World, at: WorldNow, method: &str, call: &str, body: &[u8]
         ("GET", "state") => Ok(json(200, &world.state())),
         ("GET", "totals") => Ok(json(200, &world.ledger().totals())),
         ("GET", "latencies") => Ok(json(200, &Latencies { us: world.take_latencies_us() })),
+        ("GET", "config-latencies") => Ok(json(200, &Latencies { us: world.take_config_latencies_us() })),
         ("POST", "jobs") => queue(world, at, &parse(body)?),
         ("POST", "jobs/cancel") => {
             let OneJob { job } = parse(body)?;

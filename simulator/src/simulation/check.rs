@@ -9,6 +9,7 @@ mod lifecycle;
 mod managed;
 pub mod model;
 mod operator;
+mod out_first;
 mod secrecy;
 mod wire;
 
@@ -28,8 +29,11 @@ pub use effort::{Bounded, Effort, Patient};
 pub use frugal::Frugal;
 pub use jobs::{AckLast, Acquisition, JobsEnd, Listening};
 pub use lifecycle::{KeepsPools, ProvedGone, Remembers, StopsQuietly};
+#[cfg(test)]
+pub(in crate::simulation) use managed::runner_in;
 pub use managed::{NothingLeft, ProtectedFirst, ProvenFree};
 pub use operator::{StaysUp, TellsLabels};
+pub use out_first::OutFirst;
 pub use secrecy::{NoSecret, holds_secret};
 pub use wire::{Asked, Flight, GroupSeen, SetSeen, Wire};
 
@@ -239,6 +243,7 @@ pub fn of_the_machine() -> Vec<Box<dyn Checker>> {
         Box::new(StaysUp::default()),
         Box::new(TellsLabels::default()),
         Box::new(ProtectedFirst),
+        Box::new(OutFirst::default()),
     ]
 }
 

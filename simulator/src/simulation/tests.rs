@@ -3,6 +3,7 @@
 mod bill;
 mod faults;
 mod lives;
+mod load;
 mod managed;
 mod refused;
 mod restart;

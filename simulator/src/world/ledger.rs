@@ -11,9 +11,9 @@ use crate::workload::{Cancel, JobPlan};
 
 /// The most jobs that are remembered after their end: the oldest are forgotten first.
 const MAX_ENDED: usize = 100_000;
-/// The most latency samples that wait to be taken: the oldest are forgotten first.
 /// The newest victims that are kept.
 const MAX_VICTIMS: usize = 1000;
+/// The most latency samples of a kind that wait to be taken: the oldest are forgotten first.
 const MAX_SAMPLES: usize = 100_000;
 
 /// One job's life.
@@ -120,6 +120,15 @@ pub struct Victim {
     pub released: bool,
 }
 
+/// How long an instance was without its config when that was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ConfigLatency {
+    /// Since it came into service, in microseconds.
+    pub in_service_us: u64,
+    /// Since a describe first showed it there, in microseconds; none where none had.
+    pub shown_us: Option<u64>,
+}
+
 /// All that was counted and measured.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
@@ -131,6 +140,9 @@ pub struct Ledger {
     wanted: BTreeMap<String, VecDeque<(JobId, u32, u64)>>,
     wanted_in: BTreeMap<JobId, String>,
     samples: VecDeque<u64>,
+    /// Instances in service that no config was stored for: since when, and since when a describe has shown that.
+    bare: BTreeMap<String, (u64, Option<u64>)>,
+    config_samples: VecDeque<ConfigLatency>,
     victims: VecDeque<Victim>,
 }
 
@@ -172,6 +184,34 @@ impl Ledger {
 
     pub(super) fn take_latencies(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.samples).into()
+    }
+
+    pub(super) fn take_config_latencies(&mut self) -> Vec<ConfigLatency> {
+        std::mem::take(&mut self.config_samples).into()
+    }
+
+    pub(super) fn config_wanted(&mut self, instance: &str, us: u64) {
+        self.bare.insert(instance.to_owned(), (us, None));
+    }
+
+    pub(super) fn instance_shown(&mut self, instance: &str, us: u64) {
+        if let Some((_, shown)) = self.bare.get_mut(instance) {
+            shown.get_or_insert(us);
+        }
+    }
+
+    pub(super) fn config_stored(&mut self, instance: &str, us: u64) {
+        let Some((in_service, shown)) = self.bare.remove(instance) else { return };
+        let since = |then: u64| us.saturating_sub(then);
+        let sample = ConfigLatency { in_service_us: since(in_service), shown_us: shown.map(since) };
+        self.config_samples.push_back(sample);
+        if self.config_samples.len() > MAX_SAMPLES {
+            self.config_samples.pop_front();
+        }
+    }
+
+    pub(super) fn config_no_longer_wanted(&mut self, instance: &str) {
+        self.bare.remove(instance);
     }
 
     pub(super) fn count_call(&mut self, peer: &str, kind: &str) {

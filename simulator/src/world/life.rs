@@ -132,8 +132,14 @@ impl World {
         }
     }
 
-    /// A config was stored: its instance, which looks again and again, will find it.
+    /// A config was stored.
     pub(super) fn config_stored(&mut self, instance: &str) {
+        self.ledger.config_stored(instance, self.at.us);
+        self.look_for_config(instance);
+    }
+
+    /// An instance looks for its config again and again, and will find it.
+    fn look_for_config(&mut self, instance: &str) {
         if self.agents.by_instance.get(instance).is_some_and(|agent| agent.config.is_none()) {
             let spread = self.runners.retry.as_millis().max(1);
             let wait = Duration::from_millis(self.rng.below(spread));
@@ -232,6 +238,7 @@ impl World {
             AwsEvent::DesiredCapacitySet { group, desired, .. } => {
                 self.ledger.capacity_set(&group, desired, self.at.us);
             }
+            AwsEvent::InstanceShown { id } => self.ledger.instance_shown(&id, self.at.us),
             AwsEvent::InstanceInService { group, id, warm } => {
                 self.ledger.instance_started(warm);
                 if self.rng.below(100) < self.runners.broken_percent {
@@ -240,13 +247,15 @@ impl World {
                 let agent = Agent { group, since: self.at.now.mono, set: None, job: None, config: None };
                 self.agents.by_instance.insert(id.clone(), agent);
                 if self.runners.managed {
+                    self.ledger.config_wanted(&id, self.at.us);
                     self.at_in(self.runners.gives_up, Timer::GiveUp(id.clone()));
-                    self.config_stored(&id);
+                    self.look_for_config(&id);
                 } else {
                     self.at_in(self.runners.register, Timer::Connect(id));
                 }
             }
             AwsEvent::InstanceTerminating { id, cause, group } => {
+                self.ledger.config_no_longer_wanted(&id);
                 let Some(agent) = self.agents.by_instance.remove(&id) else { return };
                 self.ledger.instance_left(self.at.now.mono.since(agent.since));
                 if let Some(job) = agent.job {

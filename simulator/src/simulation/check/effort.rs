@@ -17,6 +17,8 @@ const EFFECTS_A_POOL: usize = 8;
 const SECRETS: usize = 16;
 /// Secrets that may be kept for each pool: its queue's token, a new one while the old one dies, and its scope's chain.
 const SECRETS_A_POOL: usize = 5;
+/// Secrets that may be kept for each instance: its config, until it is stored.
+const SECRETS_AN_INSTANCE: usize = 1;
 /// Bytes the machine's state may take, beside those for each pool, connection and instance.
 const STATE: usize = 64 * 1024;
 const STATE_A_POOL: usize = 12 * 1024;
@@ -52,8 +54,9 @@ impl Checker for Bounded {
             return Err(format!("{effects} effects in one step, with {pools} pools"));
         }
         let secrets = moment.observed.secrets;
-        if secrets > SECRETS + SECRETS_A_POOL * pools {
-            return Err(format!("{secrets} secrets are kept, with {pools} pools"));
+        let instances = moment.wire.instances();
+        if secrets > SECRETS + SECRETS_A_POOL * pools + SECRETS_AN_INSTANCE * instances {
+            return Err(format!("{secrets} secrets are kept, with {pools} pools and {instances} instances"));
         }
         self.steps += 1;
         if self.steps.is_multiple_of(MEASURE_EVERY) { self.measure(moment) } else { Ok(()) }

@@ -112,7 +112,7 @@ fn may_work(world: &World, wire: &Wire, group: &str, instance: &str) -> bool {
 }
 
 /// The runner that a config is asked for.
-fn runner_in(request: &Request) -> Option<String> {
+pub(in crate::simulation) fn runner_in(request: &Request) -> Option<String> {
     let body: serde_json::Value = serde_json::from_str(request.body.as_deref()?).ok()?;
     Some(body.get("name")?.as_str()?.to_owned())
 }

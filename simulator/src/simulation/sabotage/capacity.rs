@@ -1,8 +1,8 @@
 //! Writes of desired capacity that are wrong, and none where there should be one.
 
-use poolkeeper_core::aws::{AwsCall, AwsReply, Group, LifecycleState};
+use poolkeeper_core::aws::{AwsCall, AwsReply, Group, InstanceCall, LifecycleState};
 use poolkeeper_core::event::{Effect, Event};
-use poolkeeper_core::time::Instant;
+use poolkeeper_core::time::{Duration, Instant};
 
 use super::{Forger, Saboteur};
 
@@ -44,6 +44,35 @@ pub(super) struct Lazy;
 impl Saboteur for Lazy {
     fn effects(&mut self, _: Instant, effects: &mut Vec<Effect>) {
         effects.retain(|effect| !matches!(effect, Effect::Aws { call: AwsCall::SetDesiredCapacity { .. }, .. }));
+    }
+}
+
+/// How long [`Yields`] keeps a write back at the most.
+const YIELDS_FOR: Duration = Duration::from_secs(30);
+
+/// Keeps every write back until an instance was ended or protected, but not for ever.
+#[derive(Debug, Default)]
+pub(super) struct Yields {
+    kept: Vec<Effect>,
+    since: Instant,
+}
+
+impl Saboteur for Yields {
+    fn effects(&mut self, at: Instant, effects: &mut Vec<Effect>) {
+        let goes_first = |effect: &Effect| {
+            let Effect::Aws { call: AwsCall::Instances { call, .. }, .. } = effect else { return false };
+            matches!(call, InstanceCall::Terminate { .. } | InstanceCall::Protect { .. })
+        };
+        let one_went = effects.iter().any(goes_first);
+        let is_write =
+            |effect: &mut Effect| matches!(effect, Effect::Aws { call: AwsCall::SetDesiredCapacity { .. }, .. });
+        if self.kept.is_empty() {
+            self.since = at;
+        }
+        self.kept.extend(effects.extract_if(.., is_write));
+        if one_went || at.since(self.since) >= YIELDS_FOR {
+            effects.append(&mut self.kept);
+        }
     }
 }
 

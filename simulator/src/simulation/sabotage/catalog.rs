@@ -2,7 +2,7 @@
 
 use poolkeeper_core::github::request::CallKind;
 
-use super::capacity::{Bends, Lazy, Meddles, Repeats, least_while_serving, less_while_pending, one_more};
+use super::capacity::{Bends, Lazy, Meddles, Repeats, Yields, least_while_serving, less_while_pending, one_more};
 use super::managed::{OpensTheGate, Vouches, is_removal};
 use super::messages::{AcksAhead, AcksFirst, Greedy, Rewrites, one_job};
 use super::traffic::{
@@ -87,6 +87,7 @@ pub fn all() -> Vec<Sabotage> {
         on("tells_labels", "nothing is said of labels that GitHub did not take", says_nothing_of_labels, relabelled),
         on("target", "one more is written than was decided", || Box::new(Bends(|n| n + 1)), as_it_is),
         on("protected_first", "every instance is said to be protected", || Box::new(Vouches), managed_and_unprotected),
+        on("out_first", "writes wait until an instance is ended", || Box::new(Yields::default()), managed),
         on(
             "proven_free",
             "runners that GitHub does not remove count as removed",
