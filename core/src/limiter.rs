@@ -9,8 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::time::{Duration, Instant};
 
 const MILLI: u64 = 1000;
-/// How long the rate stays before it is raised by a tenth of its ceiling.
+/// A call in the bucket's own unit: what a thousandth of a call a second earns in a millisecond, so that nothing is rounded.
+const CALL: u64 = 1_000_000;
+/// How long the rate stays before it is raised.
 const RAISE_EVERY: Duration = Duration::from_secs(10);
+/// A cautious rate is raised by this at least, in thousandths of a call a second.
+const LEAST_RAISE_MILLI: u64 = 300;
 /// Throttled replies to calls that were in flight together count once.
 const HALVE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
@@ -23,21 +27,25 @@ pub struct Limits {
     pub burst: u32,
     /// Calls a second at first and at the most.
     pub rate: u32,
+    /// The peer's limit may be far below that: once throttled, the rate is raised by a part of itself, and not of its
+    /// ceiling.
+    #[serde(default)]
+    pub cautious: bool,
 }
 
 /// Calls to Auto Scaling, whose limit nobody knows: generous at first, and adaptive.
-pub const AWS: Limits = Limits { in_flight: 32, burst: 400, rate: 50 };
+pub const AWS: Limits = Limits { in_flight: 32, burst: 400, rate: 50, cautious: false };
 /// Calls to the parameter store: up to 40 a second where the account's higher throughput is on, 3 where it is not.
-pub const SSM: Limits = Limits { in_flight: 16, burst: 40, rate: 40 };
+pub const SSM: Limits = Limits { in_flight: 16, burst: 40, rate: 40, cautious: true };
 /// Calls to GitHub, polls aside: bounded by what is in flight until GitHub objects.
-pub const GITHUB: Limits = Limits { in_flight: 8, burst: 20_000, rate: 2000 };
+pub const GITHUB: Limits = Limits { in_flight: 8, burst: 20_000, rate: 2000, cautious: false };
 
 /// A token bucket whose rate adapts, and a bound on calls in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limiter {
     limits: Limits,
     in_flight: u32,
-    tokens_milli: u64,
+    tokens_micro: u64,
     rate_milli: u64,
     filled_at: Instant,
     changed_at: Instant,
@@ -51,7 +59,7 @@ impl Limiter {
         Self {
             limits,
             in_flight: 0,
-            tokens_milli: u64::from(limits.burst) * MILLI,
+            tokens_micro: u64::from(limits.burst) * CALL,
             rate_milli: u64::from(limits.rate) * MILLI,
             filled_at: Instant::default(),
             changed_at: Instant::default(),
@@ -71,11 +79,11 @@ impl Limiter {
             return Err(Some(self.blocked_until));
         }
         self.fill(now);
-        if self.tokens_milli < MILLI {
-            let missing = (MILLI - self.tokens_milli) * MILLI;
+        if self.tokens_micro < CALL {
+            let missing = CALL - self.tokens_micro;
             return Err(Some(now + Duration::from_millis(missing.div_ceil(self.rate_milli))));
         }
-        self.tokens_milli -= MILLI;
+        self.tokens_micro -= CALL;
         self.in_flight += 1;
         Ok(())
     }
@@ -94,7 +102,7 @@ impl Limiter {
     /// The place was not needed after all.
     pub(crate) fn give_back(&mut self) {
         self.release();
-        self.tokens_milli += MILLI;
+        self.tokens_micro += CALL;
     }
 
     /// The peer says that it is too much, and perhaps for how long nothing is to be sent.
@@ -103,7 +111,7 @@ impl Limiter {
             self.fill(now);
             let floor = (u64::from(self.limits.rate) * MILLI / 256).max(1);
             self.rate_milli = (self.rate_milli / 2).max(floor);
-            self.tokens_milli = 0;
+            self.tokens_micro = 0;
             self.changed_at = now;
         }
         if let Some(wait) = wait {
@@ -124,15 +132,14 @@ impl Limiter {
     fn fill(&mut self, now: Instant) {
         let ceiling = u64::from(self.limits.rate) * MILLI;
         if self.rate_milli < ceiling && now.since(self.changed_at) >= RAISE_EVERY {
-            self.rate_milli = (self.rate_milli + ceiling / 10).min(ceiling);
+            let raise = if self.limits.cautious { (self.rate_milli / 8).max(LEAST_RAISE_MILLI) } else { ceiling / 10 };
+            self.rate_milli = (self.rate_milli + raise).min(ceiling);
             self.changed_at = now;
         }
         let span = now.since(self.filled_at).as_millis().min(60 * MILLI);
-        let earned = span.saturating_mul(self.rate_milli) / MILLI;
-        if earned > 0 {
-            self.tokens_milli = (self.tokens_milli + earned).min(u64::from(self.limits.burst) * MILLI);
-            self.filled_at = now;
-        }
+        let earned = span.saturating_mul(self.rate_milli);
+        self.tokens_micro = self.tokens_micro.saturating_add(earned).min(u64::from(self.limits.burst) * CALL);
+        self.filled_at = now;
     }
 }
 
@@ -168,7 +175,7 @@ impl SharedLimits {
 mod tests {
     use super::*;
 
-    const SMALL: Limits = Limits { in_flight: 2, burst: 2, rate: 1 };
+    const SMALL: Limits = Limits { in_flight: 2, burst: 2, rate: 1, cautious: false };
 
     fn at(ms: u64) -> Instant {
         Instant::from_millis(ms)
@@ -195,12 +202,23 @@ mod tests {
 
     #[test]
     fn throttling_halves_the_rate_once_a_second_and_time_raises_it() {
-        let mut limiter = Limiter::new(Limits { in_flight: 9, burst: 10, rate: 8 });
+        let mut limiter = Limiter::new(Limits { in_flight: 9, burst: 10, rate: 8, cautious: false });
         limiter.throttled(at(5000), None);
         limiter.throttled(at(5001), None);
         assert_eq!(limiter.calls_per_min(), 240);
         limiter.fill(at(16_000));
         assert_eq!(limiter.calls_per_min(), 288);
+    }
+
+    #[test]
+    fn a_cautious_rate_that_was_throttled_stays_near_what_the_peer_takes() {
+        let mut limiter = Limiter::new(SSM);
+        for s in 1..=4 {
+            limiter.throttled(at(5000 + s * 1000), None);
+        }
+        assert_eq!(limiter.calls_per_min(), 150);
+        limiter.fill(at(20_000));
+        assert_eq!(limiter.calls_per_min(), 168, "not by four a second, which is a tenth of the ceiling");
     }
 
     #[test]

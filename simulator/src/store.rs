@@ -16,7 +16,9 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(1800);
 #[derive(Clone, Debug, Default)]
 pub struct ConfigStore {
     configs: BTreeMap<String, Stored>,
-    bucket: Option<Bucket>,
+    /// AWS limits each kind of call on its own.
+    puts: Option<Bucket>,
+    deletes: Option<Bucket>,
 }
 
 #[derive(Clone, Debug)]
@@ -29,7 +31,7 @@ impl ConfigStore {
     /// An empty store with a rate of calls; `None`: unlimited.
     #[must_use]
     pub fn new(rate: Option<Rate>) -> Self {
-        Self { configs: BTreeMap::new(), bucket: rate.map(Bucket::new) }
+        Self { configs: BTreeMap::new(), puts: rate.map(Bucket::new), deletes: rate.map(Bucket::new) }
     }
 
     /// Keeps a config for an instance, in place of one that is there.
@@ -37,7 +39,7 @@ impl ConfigStore {
     /// # Errors
     /// When there are too many calls.
     pub fn put(&mut self, now: Instant, instance: &str, config: String) -> Result<(), ApiError> {
-        self.throttle(now)?;
+        throttle(&mut self.puts, now)?;
         self.configs.insert(instance.to_owned(), Stored { config, until: now + EXPIRES_AFTER });
         Ok(())
     }
@@ -47,7 +49,7 @@ impl ConfigStore {
     /// # Errors
     /// When there are too many calls.
     pub fn delete(&mut self, now: Instant, instance: &str) -> Result<(), ApiError> {
-        self.throttle(now)?;
+        throttle(&mut self.deletes, now)?;
         self.configs.remove(instance);
         Ok(())
     }
@@ -75,15 +77,12 @@ impl ConfigStore {
 
     /// Changes the rate of calls; `None`: unlimited.
     pub fn set_rate(&mut self, rate: Option<Rate>) {
-        self.bucket = rate.map(Bucket::new);
+        (self.puts, self.deletes) = (rate.map(Bucket::new), rate.map(Bucket::new));
     }
+}
 
-    fn throttle(&mut self, now: Instant) -> Result<(), ApiError> {
-        match self.bucket.as_mut().is_none_or(|bucket| bucket.take(now)) {
-            true => Ok(()),
-            false => Err(ApiError::throttling()),
-        }
-    }
+fn throttle(bucket: &mut Option<Bucket>, now: Instant) -> Result<(), ApiError> {
+    if bucket.as_mut().is_none_or(|bucket| bucket.take(now)) { Ok(()) } else { Err(ApiError::throttling()) }
 }
 
 #[cfg(test)]
@@ -110,6 +109,7 @@ mod tests {
         let mut store = ConfigStore::new(Some(Rate { burst: 1, per_second: 1 }));
         let at = Instant::from_millis;
         store.put(at(0), "i-1", "one".to_owned()).unwrap();
+        store.delete(at(5), "i-2").unwrap();
         assert_eq!(store.take(at(10), "i-1").as_deref(), Some("one"));
         assert_eq!(store.instances(at(20)).count(), 1);
         store.delete(at(2000), "i-1").unwrap();

@@ -22,7 +22,8 @@ const SECRETS_AN_INSTANCE: usize = 1;
 /// Bytes the machine's state may take, beside those for each pool, connection and instance.
 const STATE: usize = 64 * 1024;
 const STATE_A_POOL: usize = 12 * 1024;
-const STATE_AN_INSTANCE: usize = 512;
+/// A managed one, and what is left of another that has gone while its config waits to be deleted.
+const STATE_AN_INSTANCE: usize = 2 * 1024;
 /// How often the machine's whole state is measured.
 const MEASURE_EVERY: u64 = 8192;
 
