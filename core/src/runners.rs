@@ -76,6 +76,8 @@ pub struct Wishes {
     pub serving: u32,
     /// Desired capacity as we know it.
     pub desired: u32,
+    /// How many writes of desired capacity were made.
+    pub writes: u64,
     /// The target, and a place for each that cannot serve and stays, whatever the group may hold.
     pub goal: u32,
     /// Whether jobs wait for a runner.
@@ -126,7 +128,10 @@ pub enum RunnersEffect {
     /// A secret is no longer needed.
     Drop(Slot),
     /// Desired capacity did not go down with an instance after all: AWS refused.
-    ShrinkRefused,
+    ShrinkRefused {
+        /// How many writes of it had been made when it was taken down.
+        writes: u64,
+    },
     /// Whether it did is not known.
     ShrinkInDoubt,
     /// A fact.

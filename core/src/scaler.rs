@@ -82,6 +82,9 @@ pub struct Scaler {
     wrote_at: Option<Instant>,
     /// What desired was before the write in flight.
     writing: Option<u32>,
+    /// How many writes went out.
+    #[serde(default)]
+    writes_made: u64,
     /// An instance left, or is about to, while a write was in flight: what we wrote may be old once it is taken.
     left_while_writing: bool,
     doubtful_since: Option<Instant>,
@@ -124,6 +127,7 @@ impl Default for Scaler {
             trusted_until: None,
             wrote_at: None,
             writing: None,
+            writes_made: 0,
             left_while_writing: false,
             doubtful_since: None,
             surplus_since: None,
@@ -139,6 +143,12 @@ impl Scaler {
     #[must_use]
     pub const fn desired(&self) -> u32 {
         self.desired
+    }
+
+    /// How many writes went out.
+    #[must_use]
+    pub const fn writes_made(&self) -> u64 {
+        self.writes_made
     }
 
     /// `MinSize` and `MaxSize`.
@@ -335,6 +345,7 @@ impl Scaler {
     pub fn writes(&mut self, decision: Decision) {
         assert!(self.writing.is_none(), "one write at a time");
         self.writing = Some(self.desired);
+        self.writes_made += 1;
         self.left_while_writing = false;
         self.desired = decision.to;
     }

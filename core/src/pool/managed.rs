@@ -128,6 +128,7 @@ impl Pool {
             target: self.scaler.target(&wanted),
             serving: self.scaler.counts().ready,
             desired: self.scaler.desired(),
+            writes: self.scaler.writes_made(),
             goal: self.scaler.target(&wanted).saturating_add(self.scaler.counts().unusable),
             jobs_wait: running < wanted.assigned,
             idle_grace: wanted.idle_grace,
@@ -158,7 +159,11 @@ impl Pool {
                         .push(PoolEffect::Aws(Target::Member(member), InstanceCall::CompleteHook { instance, hook }));
                 }
                 RunnersEffect::Drop(slot) => effects.push(PoolEffect::Drop(slot)),
-                RunnersEffect::ShrinkRefused => self.scaler.shrink_refused(),
+                // What was written since is what desired capacity is, or less by that place: nobody knows.
+                RunnersEffect::ShrinkRefused { writes } if writes == self.scaler.writes_made() => {
+                    self.scaler.shrink_refused();
+                }
+                RunnersEffect::ShrinkRefused { .. } => self.scaler.shrink_in_doubt(now),
                 RunnersEffect::ShrinkInDoubt => self.scaler.shrink_in_doubt(now),
                 RunnersEffect::Note(fact) => effects.push(PoolEffect::Note(PoolFact::Runner(fact))),
             }

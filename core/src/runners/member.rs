@@ -121,6 +121,9 @@ pub(super) struct Member {
     ending_since: Option<Instant>,
     /// Its termination takes desired capacity along.
     pub(super) took_desired: bool,
+    /// How many writes of desired capacity had been made when it did.
+    #[serde(default)]
+    pub(super) shrunk_in: u64,
     /// AWS refused to take desired capacity down with it.
     pub(super) keeps_desired: bool,
     /// When its config was stored, unless it was deleted since.
@@ -165,6 +168,7 @@ impl Member {
             absence: None,
             ending_since: None,
             took_desired: false,
+            shrunk_in: 0,
             keeps_desired: false,
             stored_at: None,
             is_gone: false,
@@ -294,6 +298,7 @@ impl Member {
             return None;
         }
         let late = match self.stage {
+            Stage::Served { .. } if !self.is_alive() => return None,
             Stage::Served { .. } if self.is_candidate() => None,
             Stage::Served { .. } => Some(self.check_at(wishes)),
             Stage::Unknown

@@ -104,6 +104,7 @@ impl Runners {
         let Target::Member(id) = target else { return false };
         let Some(member) = self.members.get_mut(id) else { return false };
         member.took_desired = wishes.desired > wishes.goal && !member.keeps_desired;
+        member.shrunk_in = wishes.writes;
         member.took_desired
     }
 }
@@ -139,6 +140,8 @@ impl Member {
                 let call = InstanceCall::PutConfig { instance: self.instance.clone(), config };
                 Some((Doing::Store, Act::Aws(call)))
             }
+            // It ends already: what is left of it is tidied up once it is gone.
+            Stage::Served { .. } if !self.is_alive() => None,
             Stage::Served { .. } if self.absence.is_some_and(Absence::wants_a_look) => {
                 Some((Doing::Confirm, look_up()))
             }

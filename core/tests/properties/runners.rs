@@ -176,6 +176,7 @@ impl World {
             target: self.target,
             serving: u32::try_from(self.group.instances.iter().filter(serves).count()).expect("few"),
             desired: self.desired,
+            writes: 0,
             goal: self.target + useless,
             jobs_wait: self.jobs_wait,
             idle_grace: IDLE_GRACE,
@@ -262,7 +263,7 @@ impl World {
                 RunnersEffect::Drop(slot) => {
                     assert!(self.slots.remove(&slot).is_some(), "a secret dies once: {slot:?}");
                 }
-                RunnersEffect::ShrinkRefused => self.desired += 1,
+                RunnersEffect::ShrinkRefused { .. } => self.desired += 1,
                 RunnersEffect::ShrinkInDoubt | RunnersEffect::Note(_) => {}
             }
         }

@@ -60,7 +60,8 @@ impl Member {
         if decrement {
             // One that was seen to leave by itself meanwhile may have taken its place along.
             let in_doubt = is_in_doubt(&error) || !self.is_alive();
-            effects.push(if in_doubt { RunnersEffect::ShrinkInDoubt } else { RunnersEffect::ShrinkRefused });
+            let refused = RunnersEffect::ShrinkRefused { writes: self.shrunk_in };
+            effects.push(if in_doubt { RunnersEffect::ShrinkInDoubt } else { refused });
         }
         match &error {
             AwsError::Validation { message } if is_unknown_instance(message) => {
