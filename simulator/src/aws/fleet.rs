@@ -174,6 +174,7 @@ impl Aws {
             return;
         }
         instance.state = LifecycleState::Terminating;
+        instance.waits = false;
         self.schedule(at + self.config.shutdown, name, id, Step::Leave);
         self.unseen.remove(id);
         self.events.push(AwsEvent::InstanceTerminating { group: name.to_owned(), id: id.to_owned(), cause });
