@@ -19,9 +19,6 @@ const RACES_A_SEED: u64 = 2 * AROUND_MS;
 const SEEDS_RACED: u64 = 3;
 const SEEDS_VARIABLE: &str = "POOLKEEPER_RACES_SEEDS";
 
-/// The scale set of the one managed pool.
-pub(super) const KEY: (&str, &str) = ("acme", "acme-linux");
-
 /// One managed pool.
 pub(super) fn managed(idle: &str) -> SimulationConfig {
     let mut config = config();
@@ -34,6 +31,26 @@ pub(super) fn managed(idle: &str) -> SimulationConfig {
     group.tags.push(Tag { key: "runs-on-idle".to_owned(), value: idle.to_owned() });
     config.world.groups = vec![GroupSpec { max_size: 3, ..group }];
     config
+}
+
+/// The scale set of the one managed pool.
+pub(super) fn key() -> SetKey {
+    SetKey::new("acme", "acme-linux")
+}
+
+/// The instances of all groups.
+pub(super) fn instances(simulation: &Simulation) -> Vec<String> {
+    let groups = simulation.world().aws_model().groups();
+    groups.flat_map(|group| group.instances.iter().map(|instance| instance.id.clone())).collect()
+}
+
+/// Steps of a millisecond until something is so; the story that it never is when it takes an hour.
+pub(super) fn until(simulation: &mut Simulation, what: &str, so: impl Fn(&Simulation) -> bool) {
+    let begun = simulation.at();
+    while !so(simulation) {
+        assert!(simulation.at().since(begun) < LONG, "never: {what}");
+        simulation.run_for(Duration::from_millis(1));
+    }
 }
 
 pub(super) fn calls(simulation: &Simulation, peer: &str, call: &str) -> u64 {
@@ -91,8 +108,7 @@ fn killed(seeds: u64, open_gate: bool) -> (u64, u64) {
         for offset in 0..RACES_A_SEED {
             let mut simulation = about_to_shrink(seed, open_gate);
             simulation.run_for(Duration::from_millis(gate + offset - AROUND_MS));
-            let key = SetKey::new("acme", "acme-linux");
-            simulation.act(|world, at| world.queue_job(at, &key, JobPlan::success(LONG)).unwrap());
+            simulation.act(|world, at| world.queue_job(at, &key(), JobPlan::success(LONG)).unwrap());
             simulation.run_for(Duration::from_secs(60));
             killed += simulation.world().ledger().totals_ref().killed;
             if !open_gate {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use poolkeeper_core::aws::AwsError;
 
-use super::managed::{KEY, calls, managed};
+use super::managed::{calls, instances, key, managed, until};
 use super::*;
 use crate::aws::action::GroupChange;
 use crate::world::{FaultAction, Weather};
@@ -16,19 +16,10 @@ const SET_DESIRED: &str = "SetDesiredCapacity";
 const JOB: Duration = Duration::from_secs(30);
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn key() -> SetKey {
-    SetKey::new(KEY.0, KEY.1)
-}
-
 fn queue(simulation: &mut Simulation, jobs: usize) {
     for _ in 0..jobs {
         simulation.act(|world, at| world.queue_job(at, &key(), JobPlan::success(JOB)).unwrap());
     }
-}
-
-fn instances(simulation: &Simulation) -> Vec<String> {
-    let groups = simulation.world().aws_model().groups();
-    groups.flat_map(|group| group.instances.iter().map(|instance| instance.id.clone())).collect()
 }
 
 fn desired(simulation: &Simulation) -> u32 {
@@ -47,15 +38,6 @@ fn weather(simulation: &mut Simulation, call: &str, span: Duration, action: Faul
 
 fn refusal(code: u16, body: &str) -> FaultAction {
     FaultAction::Status { code, body: body.to_owned(), headers: BTreeMap::new() }
-}
-
-/// Steps of a millisecond until something is so; the story that it never is when it takes an hour.
-fn until(simulation: &mut Simulation, what: &str, so: impl Fn(&Simulation) -> bool) {
-    let begun = simulation.at();
-    while !so(simulation) {
-        assert!(simulation.at().since(begun) < LONG, "never: {what}");
-        simulation.run_for(Duration::from_millis(1));
-    }
 }
 
 fn has_instances(count: usize) -> impl Fn(&Simulation) -> bool {

@@ -3,7 +3,7 @@
 
 use poolkeeper_core::notice::{Notice, PoolFact, Proof, RunnerFact};
 
-use super::managed::{KEY, calls, managed};
+use super::managed::{calls, key, managed, until};
 use super::*;
 
 const JIT_CONFIG: &str = "jit_config";
@@ -40,13 +40,13 @@ impl Cell {
         let stored = |simulation: &Simulation| {
             simulation.world().store().instances(simulation.at()).next().map(ToOwned::to_owned)
         };
-        run_until(&mut simulation, "a config is stored", |simulation| stored(simulation).is_some());
+        until(&mut simulation, "a config is stored", |simulation| stored(simulation).is_some());
         let instance = stored(&simulation).unwrap();
         if runner == Runner::Busy {
             simulation.act(|world, at| world.queue_job(at, &key(), JobPlan::success(LONG)).unwrap());
         }
         if matches!(runner, Runner::Online | Runner::Busy) {
-            run_until(&mut simulation, "it is online", |simulation| is_online(simulation, &instance));
+            until(&mut simulation, "it is online", |simulation| is_online(simulation, &instance));
         }
         simulation.crash();
         let mut cell = Self { simulation, instance };
@@ -113,20 +113,8 @@ impl Cell {
     }
 }
 
-fn key() -> SetKey {
-    SetKey::new(KEY.0, KEY.1)
-}
-
 fn is_online(simulation: &Simulation, instance: &str) -> bool {
     simulation.world().github_model().runners_named(instance).any(|(_, online)| online)
-}
-
-fn run_until(simulation: &mut Simulation, what: &str, so: impl Fn(&Simulation) -> bool) {
-    let begun = simulation.at();
-    while !so(simulation) {
-        assert!(simulation.at().since(begun) < LONG, "never: {what}");
-        simulation.run_for(Duration::from_millis(1));
-    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use poolkeeper_shell::story::{Subject, tell};
 
-use super::managed::{KEY, managed};
+use super::managed::{key, managed};
 use super::*;
 use crate::world::{FaultAction, Weather};
 
@@ -29,9 +29,8 @@ impl Kept {
     }
 
     fn queue(&mut self, jobs: usize) {
-        let key = SetKey::new(KEY.0, KEY.1);
         for _ in 0..jobs {
-            self.simulation.act(|world, at| world.queue_job(at, &key, JobPlan::success(JOB)).unwrap());
+            self.simulation.act(|world, at| world.queue_job(at, &key(), JobPlan::success(JOB)).unwrap());
         }
     }
 
