@@ -11,18 +11,21 @@ use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand};
+use poolkeeper_shell::PROTOCOL;
 use poolkeeper_shell::config::{self, ConfigProblem, DaemonConfig};
 
 use crate::daemon::StartProblem;
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_CONFIG: u8 = 2;
+static VERSION: LazyLock<String> = LazyLock::new(|| format!("{} (protocol {PROTOCOL})", env!("CARGO_PKG_VERSION")));
 
 /// Keeps pools of self-hosted GitHub Actions runners at the level GitHub asks for.
 #[derive(Debug, Parser)]
-#[command(name = "poolkeeper", version, after_help = "Example:\n  poolkeeper run --dry-run")]
+#[command(name = "poolkeeper", version = VERSION.as_str(), after_help = "Example:\n  poolkeeper run --dry-run")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -13,3 +13,7 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod vault;
+
+/// The version of what daemon and instances' agents agree upon: the name of the parameter a runner's config is in, what
+/// is in it, and who deletes it. `deploy/instance/poolkeeper-agent` states the same.
+pub const PROTOCOL: u32 = 1;

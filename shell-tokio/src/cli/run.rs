@@ -10,7 +10,7 @@ use poolkeeper_shell::config::DaemonConfig;
 use poolkeeper_shell::logging;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{ConfigArgs, EXIT_FAILED, Failure, runtime};
+use super::{ConfigArgs, EXIT_FAILED, Failure, VERSION, runtime};
 use crate::daemon::{Daemon, Ended, Handle, Options};
 use crate::systemd;
 
@@ -42,6 +42,7 @@ pub(super) fn seed() -> u64 {
 }
 
 async fn serve(config: DaemonConfig, options: Options) -> Result<(), Failure> {
+    tracing::info!("poolkeeper {}", *VERSION);
     let signals = Signals::listen()?;
     let (daemon, handle) = Daemon::open(config, options).await?;
     systemd::ready();
