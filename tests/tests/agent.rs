@@ -1,7 +1,6 @@
 //! The instances' agent as a process, under both shells. The programs it calls, `aws` and `curl`, are stood in for by
 //! scripts that answer from files and write down what they were asked.
 #![cfg(test)]
-#![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
