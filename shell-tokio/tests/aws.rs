@@ -53,7 +53,7 @@ async fn groups_are_asked_for_by_tag_and_come_as_pages() {
     assert_eq!(group.suspended_processes, ["AZRebalance"]);
     assert_eq!(
         group.instances,
-        [Instance { id: "i-1".into(), state: LifecycleState::Pending, healthy: true, protected: false, waits: false }]
+        [Instance { id: "i-1".into(), state: LifecycleState::Pending, healthy: true, protected: false, waits: true }]
     );
     let asked = server.asked().await;
     for part in [
