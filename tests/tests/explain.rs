@@ -36,7 +36,7 @@ fn a_job_its_instance_and_its_pool_are_told_from_the_configs_journal() {
     let site = served();
 
     let job = told(&site.run(&["explain", "1"]));
-    assert!(job.contains("queued at GitHub") && job.contains("completed: succeeded, after it ran for 2."), "{job}");
+    assert!(job.contains("queued at GitHub") && job.contains("completed: succeeded, after it ran for "), "{job}");
     let instance = job.split("started on ").nth(1).and_then(|rest| rest.split(',').next()).expect("an instance");
 
     let life = told(&site.run(&["explain", instance]));

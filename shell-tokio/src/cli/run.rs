@@ -42,9 +42,9 @@ pub(super) fn seed() -> u64 {
 }
 
 async fn serve(config: DaemonConfig, options: Options) -> Result<(), Failure> {
-    tracing::info!("poolkeeper {}", *VERSION);
     let signals = Signals::listen()?;
     let (daemon, handle) = Daemon::open(config, options).await?;
+    tracing::info!("poolkeeper {}", *VERSION);
     systemd::ready();
     let watch = tokio::spawn(signals.pass_on(handle));
     let ended = daemon.run().await;
