@@ -395,6 +395,12 @@ impl World {
         &self.store
     }
 
+    /// Whether a list may be told to be empty that is not: then a runner that is there may count as gone.
+    #[must_use]
+    pub fn hides_lists(&self) -> bool {
+        self.faults.hide_lists()
+    }
+
     /// Whether an instance has taken a config: it takes no other one.
     #[must_use]
     pub fn has_taken_a_config(&self, instance: &str) -> bool {

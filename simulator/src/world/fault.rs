@@ -147,6 +147,11 @@ impl Faults {
     }
 
     /// Adds faults by chance; false when there are too many kinds of them already.
+    /// Whether lists may be told to be empty that are not.
+    pub(super) fn hide_lists(&self) -> bool {
+        self.weather.iter().any(|(_, weather)| weather.action == FaultAction::EmptyList)
+    }
+
     pub(super) fn add_weather(&mut self, until: Instant, weather: Weather) -> bool {
         let room = self.weather.len() < MAX_FAULTS;
         if room {

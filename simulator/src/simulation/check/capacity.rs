@@ -129,7 +129,8 @@ impl Checker for Bounds {
             // Instances that cannot serve are replaced beyond the owner's bound, never beyond the group's.
             let idle = moment.observed.world.filter(|world| world.is_managed()).map_or(0, |world| {
                 let serves = |(set, online): (u64, bool)| online && set == seen.set;
-                let useless = |id: &&str| !world.github_model().runners_named(id).any(serves);
+                // Who was not found once, by a list that hid it, cannot serve as far as anybody knows.
+                let useless = |id: &&str| world.hides_lists() || !world.github_model().runners_named(id).any(serves);
                 u32::try_from(seen.in_service().filter(useless).count()).unwrap_or(u32::MAX)
             });
             let useless = seen.unhealthy + seen.pending + idle;
