@@ -27,6 +27,8 @@ pub struct Turn<'a> {
     pub now: Instant,
     /// Random numbers, for jitter.
     pub rng: &'a mut Rng,
+    /// Whether the parameter store is behind with deletes: no more are asked for.
+    pub store_is_busy: bool,
 }
 
 /// What a machine that makes requests may use during a step: the time, random numbers, fresh ids, and the rate of the API it calls.

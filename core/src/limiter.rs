@@ -35,8 +35,12 @@ pub struct Limits {
 
 /// Calls to Auto Scaling, whose limit nobody knows: generous at first, and adaptive.
 pub const AWS: Limits = Limits { in_flight: 32, burst: 400, rate: 50, cautious: false };
-/// Calls to the parameter store: up to 40 a second where the account's higher throughput is on, 3 where it is not.
+/// Configs that are stored: up to 40 a second where the account's higher throughput is on, 3 where it is not.
 pub const SSM: Limits = Limits { in_flight: 16, burst: 40, rate: 40, cautious: true };
+/// Configs that are deleted, which has a quota of its own that nobody can have raised.
+///
+/// See <https://github.com/github-aws-runners/terraform-aws-github-runner/issues/5243>.
+pub const SSM_DELETES: Limits = Limits { in_flight: 5, burst: 5, rate: 5, cautious: true };
 /// Calls to GitHub, polls aside: bounded by what is in flight until GitHub objects.
 pub const GITHUB: Limits = Limits { in_flight: 8, burst: 20_000, rate: 2000, cautious: false };
 

@@ -346,7 +346,7 @@ impl Pool {
             }
             effects.extend(call.map(|call| PoolEffect::Call(Caller::Pool(self.id), call)));
         }
-        self.reconcile_runners(cx.now, effects);
+        self.reconcile_runners(cx, effects);
         let wanted = self.wanted(cx.now);
         self.scaler.watch_surplus(cx.now, &wanted);
     }

@@ -92,6 +92,8 @@ pub struct Wishes {
     pub completes_hook: bool,
     /// Whether anything may be done to those that are there: the pool listens, and was described just now.
     pub may_act: bool,
+    /// Whether stored configs may be deleted: who waits for that can be neither asked about nor ended.
+    pub may_discard: bool,
     /// Whether any may be ended: no write of capacity is on its way, or in doubt.
     pub may_end: bool,
 }

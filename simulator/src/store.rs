@@ -28,7 +28,7 @@ struct Stored {
 }
 
 impl ConfigStore {
-    /// An empty store with a rate of calls; `None`: unlimited.
+    /// An empty store with a rate of calls of each kind, as AWS has one for each; `None`: unlimited.
     #[must_use]
     pub fn new(rate: Option<Rate>) -> Self {
         Self { configs: BTreeMap::new(), puts: rate.map(Bucket::new), deletes: rate.map(Bucket::new) }
@@ -75,7 +75,7 @@ impl ConfigStore {
         self.configs.iter().filter(move |(_, stored)| now < stored.until).map(|(instance, _)| instance.as_str())
     }
 
-    /// Changes the rate of calls; `None`: unlimited.
+    /// Changes the rate of calls of each kind; `None`: unlimited.
     pub fn set_rate(&mut self, rate: Option<Rate>) {
         (self.puts, self.deletes) = (rate.map(Bucket::new), rate.map(Bucket::new));
     }

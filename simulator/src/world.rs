@@ -38,7 +38,7 @@ pub struct WorldConfig {
     pub groups: Vec<GroupSpec>,
     /// The runners.
     pub runners: RunnersConfig,
-    /// The rate of calls of the store that configs go through; `None`: unlimited.
+    /// The rate of calls of each kind of the store that configs go through; `None`: unlimited.
     pub store_rate: Option<Rate>,
 }
 

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use super::pools::Pools;
 use super::{Machine, TimerKind};
 use crate::aws::{AwsCall, AwsError, AwsReply, GroupQuery, InstanceCall};
 use crate::event::Effect;
@@ -37,9 +38,15 @@ pub(super) struct AwsCalls {
     /// Calls about instances: each has one at most.
     #[serde(default)]
     instances: VecDeque<About>,
-    /// Configs to be stored, and behind them those to be deleted, at the pace of the store.
+    /// Describes and calls about instances take turns: neither waits for all of the others.
     #[serde(default)]
+    describe_next: bool,
+    /// Configs to be stored, at the pace of the store.
+    #[serde(default = "Store::of_configs")]
     store: Store,
+    /// Those to be deleted: nobody waits for that.
+    #[serde(default = "Store::of_deletes")]
+    discards: Store,
     /// Pools whose warm members are to be listed, and where the page before ended: they wait for all else.
     #[serde(default)]
     warm: VecDeque<(PoolId, Option<String>)>,
@@ -58,6 +65,7 @@ enum Purpose {
     Write(PoolId),
     Instances(PoolId, Target),
     Store(PoolId, Target),
+    Discard(PoolId, Target),
     Warm(PoolId),
     Describe(Describe),
 }
@@ -70,22 +78,36 @@ struct About {
     call: InstanceCall,
 }
 
-impl About {
-    const fn is_put(&self) -> bool {
-        matches!(self.call, InstanceCall::PutConfig { .. })
-    }
-}
-
-/// What waits for the parameter store, which has limits of its own.
+/// What waits for the parameter store, which has limits of its own for each kind of call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Store {
     limiter: Limiter,
     waiting: VecDeque<About>,
 }
 
-impl Default for Store {
-    fn default() -> Self {
+impl Store {
+    fn of_configs() -> Self {
         Self { limiter: Limiter::new(limiter::SSM), waiting: VecDeque::new() }
+    }
+
+    fn of_deletes() -> Self {
+        Self { limiter: Limiter::new(limiter::SSM_DELETES), waiting: VecDeque::new() }
+    }
+
+    /// Takes what may be sent now.
+    ///
+    /// # Errors
+    /// When there is nothing, or no room: the moment to ask again, if time alone makes room.
+    fn next(&mut self, pools: &Pools, now: Instant) -> Result<About, Option<Instant>> {
+        // A pool that is gone has nobody to hear the answer.
+        while self.waiting.front().is_some_and(|about| pools.get(about.pool).is_none()) {
+            self.waiting.pop_front();
+        }
+        if self.waiting.is_empty() {
+            return Err(None);
+        }
+        self.limiter.take(now)?;
+        self.waiting.pop_front().ok_or(None)
     }
 }
 
@@ -97,7 +119,9 @@ impl AwsCalls {
             queued: BTreeSet::new(),
             describes: VecDeque::new(),
             instances: VecDeque::new(),
-            store: Store::default(),
+            describe_next: false,
+            store: Store::of_configs(),
+            discards: Store::of_deletes(),
             warm: VecDeque::new(),
             in_flight: BTreeMap::new(),
             by_deadline: BTreeSet::new(),
@@ -106,19 +130,20 @@ impl AwsCalls {
 
     /// Takes a call about instances.
     pub(super) fn ask(&mut self, pool: PoolId, target: Target, call: InstanceCall) {
-        let about = About { pool, target, call };
-        match about.call {
-            // A job waits for a config; what was taken already can stay a little longer.
-            InstanceCall::PutConfig { .. } => {
-                let puts = self.store.waiting.partition_point(About::is_put);
-                self.store.waiting.insert(puts, about);
-            }
-            InstanceCall::DeleteConfig { .. } => self.store.waiting.push_back(about),
+        let queue = match call {
+            InstanceCall::PutConfig { .. } => &mut self.store.waiting,
+            InstanceCall::DeleteConfig { .. } => &mut self.discards.waiting,
             InstanceCall::Protect { .. }
             | InstanceCall::Terminate { .. }
             | InstanceCall::CompleteHook { .. }
-            | InstanceCall::WarmMembers { .. } => self.instances.push_back(about),
-        }
+            | InstanceCall::WarmMembers { .. } => &mut self.instances,
+        };
+        queue.push_back(About { pool, target, call });
+    }
+
+    /// Whether there are more configs to be deleted than may be now.
+    pub(super) fn discards_wait(&self) -> bool {
+        !self.discards.waiting.is_empty()
     }
 
     pub(super) fn describe(&mut self, describe: Describe) {
@@ -137,9 +162,11 @@ impl AwsCalls {
     /// The pool whose write is in flight under this id.
     pub(super) fn pool_of_write(&self, id: RequestId) -> Option<PoolId> {
         match self.in_flight.get(&id)?.purpose {
-            Purpose::Write(pool) | Purpose::Instances(pool, _) | Purpose::Store(pool, _) | Purpose::Warm(pool) => {
-                Some(pool)
-            }
+            Purpose::Write(pool)
+            | Purpose::Instances(pool, _)
+            | Purpose::Store(pool, _)
+            | Purpose::Discard(pool, _)
+            | Purpose::Warm(pool) => Some(pool),
             Purpose::Describe(_) => None,
         }
     }
@@ -159,6 +186,7 @@ impl Machine {
         if self.stopping.is_some() {
             self.aws.instances.clear();
             self.aws.store.waiting.clear();
+            self.aws.discards.waiting.clear();
             self.aws.warm.clear();
         }
         let mut wait = None;
@@ -167,18 +195,15 @@ impl Machine {
                 wait = at;
                 break;
             }
-            let sent = self.send_write(effects)
-                || self.send_about_instances(effects)
-                || self.send_describe(effects)
-                || self.send_warm(effects);
-            if !sent {
+            if !self.send_write(effects) && !self.send_in_turn(effects) && !self.send_warm(effects) {
                 self.aws.limiter.give_back();
                 break;
             }
         }
         let store = self.pump_store(effects);
+        let discards = self.pump_discards(effects);
         let overdue = self.aws.by_deadline.first().map(|(at, _)| *at);
-        self.timers.set(TimerKind::Aws, [wait, store, overdue].into_iter().flatten().min());
+        self.timers.set(TimerKind::Aws, [wait, store, discards, overdue].into_iter().flatten().min());
     }
 
     fn send_write(&mut self, effects: &mut Vec<Effect>) -> bool {
@@ -203,6 +228,15 @@ impl Machine {
             return true;
         }
         false
+    }
+
+    fn send_in_turn(&mut self, effects: &mut Vec<Effect>) -> bool {
+        if self.aws.describe_next && self.send_describe(effects) {
+            self.aws.describe_next = false;
+            return true;
+        }
+        self.aws.describe_next = true;
+        self.send_about_instances(effects) || self.send_describe(effects)
     }
 
     fn send_about_instances(&mut self, effects: &mut Vec<Effect>) -> bool {
@@ -230,21 +264,32 @@ impl Machine {
         false
     }
 
-    /// Sends what the parameter store may be sent now; when to go on.
+    /// Sends the configs that may be stored now; when to go on.
     fn pump_store(&mut self, effects: &mut Vec<Effect>) -> Option<Instant> {
-        while !self.aws.store.waiting.is_empty() {
-            if let Err(at) = self.aws.store.limiter.take(self.now) {
-                return at;
-            }
-            let Some(About { pool: id, target, call }) = self.aws.store.waiting.pop_front() else { break };
-            let Some(pool) = self.pools.get(id) else {
-                self.aws.store.limiter.give_back();
-                continue;
+        loop {
+            let About { pool: id, target, call } = match self.aws.store.next(&self.pools, self.now) {
+                Ok(about) => about,
+                Err(at) => return at,
             };
-            let call = AwsCall::Instances { group: pool.group.name.clone(), call };
-            self.emit(Purpose::Store(id, target), call, effects);
+            self.emit_about(id, call, Purpose::Store(id, target), effects);
         }
-        None
+    }
+
+    /// Sends the deletes that may be sent now; when to go on.
+    fn pump_discards(&mut self, effects: &mut Vec<Effect>) -> Option<Instant> {
+        loop {
+            let About { pool: id, target, call } = match self.aws.discards.next(&self.pools, self.now) {
+                Ok(about) => about,
+                Err(at) => return at,
+            };
+            self.emit_about(id, call, Purpose::Discard(id, target), effects);
+        }
+    }
+
+    fn emit_about(&mut self, id: PoolId, call: InstanceCall, purpose: Purpose, effects: &mut Vec<Effect>) {
+        let Some(pool) = self.pools.get(id) else { return };
+        let call = AwsCall::Instances { group: pool.group.name.clone(), call };
+        self.emit(purpose, call, effects);
     }
 
     fn send_describe(&mut self, effects: &mut Vec<Effect>) -> bool {
@@ -286,6 +331,7 @@ impl Machine {
         self.aws.by_deadline.remove(&(asked_at + BACKSTOP, id));
         let limiter = match purpose {
             Purpose::Store(..) => &mut self.aws.store.limiter,
+            Purpose::Discard(..) => &mut self.aws.discards.limiter,
             Purpose::Write(_) | Purpose::Instances(..) | Purpose::Describe(_) | Purpose::Warm(_) => {
                 &mut self.aws.limiter
             }
@@ -300,7 +346,7 @@ impl Machine {
             Purpose::Write(pool) => {
                 self.wrote(pool, &done(result), effects);
             }
-            Purpose::Instances(pool, target) | Purpose::Store(pool, target) => {
+            Purpose::Instances(pool, target) | Purpose::Store(pool, target) | Purpose::Discard(pool, target) => {
                 let result = done(result);
                 self.touched.insert(pool);
                 self.pool_step(pool, effects, |pool, cx, _, out| pool.wrote_runner(cx, &target, result, out));

@@ -57,7 +57,8 @@ impl Pool {
     }
 
     /// Does what is due for instances.
-    pub(super) fn reconcile_runners(&mut self, now: Instant, effects: &mut Vec<PoolEffect>) {
+    pub(super) fn reconcile_runners(&mut self, cx: &Turn<'_>, effects: &mut Vec<PoolEffect>) {
+        let now = cx.now;
         if !self.is_managed() {
             if !self.runners.is_empty() {
                 self.abandon_runners(effects);
@@ -76,7 +77,7 @@ impl Pool {
         }
         let mut out = Vec::new();
         self.count_again(now);
-        let wishes = self.wishes(now);
+        let wishes = Wishes { may_discard: !cx.store_is_busy, ..self.wishes(now) };
         if self.runners.knows_all() {
             effects.push(PoolEffect::KnowsAll);
         }
@@ -100,6 +101,7 @@ impl Pool {
 
     /// A termination goes out to AWS: whether desired capacity goes down with it.
     pub(crate) fn ends_instance(&mut self, now: Instant, target: &Target) -> bool {
+        self.runners.leaves(target);
         self.count_again(now);
         let wishes = self.wishes(now);
         let decrement = self.runners.ends(target, &wishes);
@@ -136,6 +138,7 @@ impl Pool {
             max_job_time: self.spec.as_ref().and_then(|spec| spec.max_job_time),
             completes_hook: self.spec.as_ref().is_some_and(|spec| spec.launch_hook.is_some()),
             may_act: self.session.is_open() && self.statistics.is_some() && !self.gone && self.scaler.is_fresh(now),
+            may_discard: true,
             may_end: self.knows_desired() && self.spec.as_ref().is_some_and(|spec| !spec.paused),
         }
     }

@@ -53,7 +53,10 @@ pub(super) enum Doing {
     Confirm,
     /// Removes the runner of a config that was lost, or of an instance that is gone.
     Tidy,
+    /// Its termination waits for its turn: until then it takes up a place.
     Terminate,
+    /// Its termination is on its way.
+    Terminating,
     /// Deletes the stored config.
     Discard,
     /// Completes the launch hook that holds it.
@@ -218,7 +221,7 @@ impl Member {
     }
 
     pub(super) const fn judge(&self) -> Judgement {
-        if self.ending_since.is_some() || matches!(self.doing, Some(Doing::Terminate)) {
+        if self.ending_since.is_some() || matches!(self.doing, Some(Doing::Terminating)) {
             Judgement::Leaves
         } else if matches!(self.stage, Stage::Free | Stage::Stranger) || self.absence.is_some() || self.is_foreign {
             Judgement::CannotServe
@@ -235,7 +238,7 @@ impl Member {
 
     /// Whether desired capacity goes down with it, or went, though it was shown as alive.
     pub(super) fn hides_decrement(&self) -> bool {
-        let ends = self.ending_since.is_some() || matches!(self.doing, Some(Doing::Terminate));
+        let ends = self.ending_since.is_some() || matches!(self.doing, Some(Doing::Terminating));
         self.is_alive() && ends && self.took_desired
     }
 
@@ -250,6 +253,15 @@ impl Member {
 
     pub(super) fn is_in_service(&self) -> bool {
         self.state == LifecycleState::InService && !self.is_gone
+    }
+
+    /// Whether it is in service to serve, and has not got its config yet.
+    pub(super) fn waits_for_config(&self) -> bool {
+        let bare = match self.stage {
+            Stage::Unknown | Stage::Bare | Stage::Lost | Stage::Useless { .. } | Stage::Issued { .. } => true,
+            Stage::Served { .. } | Stage::Stranger | Stage::Free => false,
+        };
+        bare && self.is_in_service() && self.healthy && self.judge() == Judgement::Serves
     }
 
     pub(super) const fn is_protected(&self) -> bool {
@@ -467,5 +479,30 @@ fn signs(runner: &Runner) -> Seen {
         Seen::Online
     } else {
         Seen::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_takes_up_its_place_until_its_termination_goes_out() {
+        let mut member = Member::new("i-1", Instant::default());
+        member.stage = Stage::Free;
+        member.begins(Doing::Terminate);
+        assert_eq!(member.judge(), Judgement::CannotServe);
+        member.doing = Some(Doing::Terminating);
+        assert_eq!(member.judge(), Judgement::Leaves);
+    }
+
+    #[test]
+    fn only_who_serves_and_has_no_config_waits_for_one() {
+        let mut member = Member::new("i-1", Instant::default());
+        assert!(!member.waits_for_config(), "it comes up");
+        member.state = LifecycleState::InService;
+        assert!(member.waits_for_config());
+        member.stage = Stage::Served { runner: 1, at: Instant::default() };
+        assert!(!member.waits_for_config());
     }
 }

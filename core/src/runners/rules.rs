@@ -62,7 +62,10 @@ impl Runners {
         let Wishes { serving, target, .. } = *wishes;
         let surplus = serving.saturating_sub(target);
         since(&mut self.surplus_since, now, surplus > 0);
-        since(&mut self.waiting_since, now, wishes.jobs_wait && serving >= target);
+        // Those that wait for their configs run nothing yet: for them the jobs wait.
+        let bare = self.members.values().filter(|member| member.waits_for_config()).count();
+        let enough = serving.saturating_sub(u32::try_from(bare).unwrap_or(u32::MAX)) >= target;
+        since(&mut self.waiting_since, now, wishes.jobs_wait && enough);
         let lasts = |since: Option<Instant>, long: Duration| since.is_some_and(|at| now.since(at) >= long);
         // Whoever still comes up is waited for until its own deadline: jobs wait for nothing else.
         let (many, least) = if lasts(self.waiting_since, JOBS_WAIT) {
@@ -99,7 +102,15 @@ impl Runners {
         }
     }
 
-    /// A termination goes out to AWS: whether desired capacity goes down with it, as no other is wanted in its place.
+    /// A termination goes out to AWS: its instance takes up no place any more.
+    pub fn leaves(&mut self, target: &Target) {
+        let Target::Member(id) = target else { return };
+        if let Some(member) = self.members.get_mut(id).filter(|member| member.doing == Some(Doing::Terminate)) {
+            member.doing = Some(Doing::Terminating);
+        }
+    }
+
+    /// After [`Self::leaves`]: whether desired capacity goes down with it, as no other is wanted in its place.
     pub fn ends(&mut self, target: &Target, wishes: &Wishes) -> bool {
         let Target::Member(id) = target else { return false };
         let Some(member) = self.members.get_mut(id) else { return false };
@@ -125,7 +136,7 @@ impl Member {
         effects: &mut Vec<RunnersEffect>,
     ) -> Option<(Doing, Act)> {
         if self.is_gone {
-            return self.tidies(effects);
+            return self.tidies(wishes, effects);
         }
         let look_up = || Act::Call(Call::RunnerByName { name: self.instance.clone() });
         match self.stage {
@@ -149,13 +160,13 @@ impl Member {
                 Some((Doing::Prove, Act::Call(Call::RemoveRunner { id: runner })))
             }
             Stage::Served { .. } if now >= self.check_at(wishes) => Some((Doing::Check, look_up())),
-            Stage::Served { .. } if self.discards(now) => Some((Doing::Discard, self.discard())),
+            Stage::Served { .. } if wishes.may_discard && self.discards(now) => Some((Doing::Discard, self.discard())),
             Stage::Bare | Stage::Served { .. } | Stage::Stranger | Stage::Free => None,
         }
     }
 
     /// Removes what is left of an instance that is gone: its runner, and its config.
-    fn tidies(&mut self, effects: &mut Vec<RunnersEffect>) -> Option<(Doing, Act)> {
+    fn tidies(&mut self, wishes: &Wishes, effects: &mut Vec<RunnersEffect>) -> Option<(Doing, Act)> {
         effects.extend(self.take_slot().map(RunnersEffect::Drop));
         match self.stage {
             Stage::Unknown | Stage::Lost => {
@@ -164,7 +175,9 @@ impl Member {
             Stage::Useless { runner } | Stage::Served { runner, .. } => {
                 Some((Doing::Tidy, Act::Call(Call::RemoveRunner { id: runner })))
             }
-            Stage::Bare | Stage::Stranger | Stage::Free | Stage::Issued { .. } if self.stored_at.is_some() => {
+            Stage::Bare | Stage::Stranger | Stage::Free | Stage::Issued { .. }
+                if wishes.may_discard && self.stored_at.is_some() =>
+            {
                 Some((Doing::Discard, self.discard()))
             }
             Stage::Bare | Stage::Stranger | Stage::Free | Stage::Issued { .. } => None,

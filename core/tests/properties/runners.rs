@@ -184,6 +184,7 @@ impl World {
             max_job_time: None,
             completes_hook: false,
             may_act: true,
+            may_discard: true,
             may_end: true,
         }
     }
@@ -250,6 +251,7 @@ impl World {
                 RunnersEffect::Aws(target, mut call) => {
                     if let InstanceCall::Terminate { instance, decrement } = &mut call {
                         self.is_idle(instance);
+                        self.machine.leaves(&target);
                         let wishes = self.wishes();
                         *decrement = self.machine.ends(&target, &wishes);
                         self.desired -= u32::from(*decrement);

@@ -37,11 +37,11 @@ impl Member {
                 self.stored_at = None;
             }
             (Some(Doing::Discard), Err(_)) if self.is_gone && self.tidied >= TIDY_TRIES => self.stored_at = None,
-            (Some(Doing::Terminate), Ok(())) => {
+            (Some(Doing::Terminate | Doing::Terminating), Ok(())) => {
                 self.ends.reset();
                 self.ending_since = Some(cx.now);
             }
-            (Some(Doing::Terminate), Err(error)) => self.not_ended(cx, error, effects),
+            (Some(Doing::Terminate | Doing::Terminating), Err(error)) => self.not_ended(cx, error, effects),
             (Some(doing), Err(error)) => {
                 if doing == Doing::Store && is_in_doubt(&error) {
                     self.stored_at = Some(cx.now);

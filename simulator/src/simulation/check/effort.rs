@@ -13,6 +13,8 @@ use super::{Asked, Checker, Heard, Moment, Observed};
 const EFFECTS_A_STEP: usize = 64;
 /// Effects a step may have for each pool.
 const EFFECTS_A_POOL: usize = 8;
+/// Effects a step may have for each instance that there was at once: a describe may show that all of them are gone.
+const EFFECTS_AN_INSTANCE: usize = 2;
 /// Secrets that may be kept, beside those of each pool: each scope's chain of tokens has three.
 const SECRETS: usize = 16;
 /// Secrets that may be kept for each pool: its queue's token, a new one while the old one dies, and its scope's chain.
@@ -32,6 +34,7 @@ const MEASURE_EVERY: u64 = 8192;
 pub struct Bounded {
     steps: u64,
     most_groups: usize,
+    most_instances: usize,
 }
 
 impl Checker for Bounded {
@@ -49,13 +52,15 @@ impl Checker for Bounded {
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         self.most_groups = self.most_groups.max(moment.wire.groups());
+        let instances = moment.wire.instances();
+        self.most_instances = self.most_instances.max(instances);
         let pools = self.most_groups;
         let effects = moment.effects.len();
-        if effects > EFFECTS_A_STEP + EFFECTS_A_POOL * pools {
-            return Err(format!("{effects} effects in one step, with {pools} pools"));
+        if effects > EFFECTS_A_STEP + EFFECTS_A_POOL * pools + EFFECTS_AN_INSTANCE * self.most_instances {
+            let most = self.most_instances;
+            return Err(format!("{effects} effects in one step, with {pools} pools and {most} instances"));
         }
         let secrets = moment.observed.secrets;
-        let instances = moment.wire.instances();
         if secrets > SECRETS + SECRETS_A_POOL * pools + SECRETS_AN_INSTANCE * instances {
             return Err(format!("{secrets} secrets are kept, with {pools} pools and {instances} instances"));
         }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use poolkeeper_core::aws::{AwsCall, AwsError, InstanceCall};
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::request::{CallKind, RequestId};
-use poolkeeper_core::time::Instant;
+use poolkeeper_core::notice::{Notice, PoolFact, RunnerFact};
+use poolkeeper_core::time::{Duration, Instant};
 
 use crate::simulation::check::{Asked, Checker, Heard, Moment, runner_in};
 
@@ -60,6 +61,35 @@ pub(super) struct Figures {
     minutes: BTreeMap<(bool, u64), Calls>,
     /// Calls to GitHub, by kind.
     github: BTreeMap<&'static str, u64>,
+    /// Instances that were proven free, and those whose end AWS has taken.
+    free: u64,
+    ended: u64,
+}
+
+impl Figures {
+    /// How many instances are proven free and wait for their end.
+    pub(super) const fn waiting_for_their_end(&self) -> u64 {
+        self.free.saturating_sub(self.ended)
+    }
+
+    /// The longest that a config waited for the store.
+    pub(super) fn longest_wait(&self) -> Duration {
+        Duration::from_millis(self.queued_ms.iter().copied().max().unwrap_or(0))
+    }
+
+    /// An API of which more than a quarter of all calls was throttled.
+    pub(super) fn storm(&self) -> Option<&'static str> {
+        [("Auto Scaling", false), ("the store", true)].into_iter().find_map(|(name, of_store)| {
+            let minutes = self.minutes.iter().filter(|((store, _), _)| *store == of_store);
+            let (made, throttled) =
+                minutes.fold((0, 0), |(made, throttled), (_, calls)| (made + calls.made, throttled + calls.throttled));
+            (throttled * 4 > made).then_some(name)
+        })
+    }
+
+    pub(super) fn calls_to_github(&self, call: &str) -> u64 {
+        self.github.get(call).copied().unwrap_or(0)
+    }
 }
 
 impl fmt::Display for Figures {
@@ -119,6 +149,9 @@ impl Checker for Meter {
                     figures.calls.entry(action).or_default().throttled += 1;
                     figures.minutes.entry((of_store, at.as_millis() / MINUTE_MS)).or_default().throttled += 1;
                 }
+                if let Asked::Instances { call: InstanceCall::Terminate { .. }, .. } = asked {
+                    figures.ended += u64::from(result.is_ok());
+                }
                 if let Asked::Instances { call: InstanceCall::PutConfig { instance, .. }, .. } = asked
                     && result.is_ok()
                     && let Some(issued) = self.issued.remove(instance)
@@ -146,6 +179,7 @@ impl Checker for Meter {
                     figures.calls.entry(call.action()).or_default().made += 1;
                     figures.minutes.entry((is_of_store(call), minute)).or_default().made += 1;
                 }
+                Effect::Note(Notice::Pool { fact: PoolFact::Runner(RunnerFact::Free { .. }), .. }) => figures.free += 1,
                 Effect::Cancel { .. }
                 | Effect::Remember { .. }
                 | Effect::Drop(_)
