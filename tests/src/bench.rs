@@ -4,6 +4,7 @@ pub mod bare;
 pub mod cpu;
 pub mod daemon;
 pub mod idle;
+pub mod issue;
 pub mod latency;
 pub mod report;
 pub mod stage;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use poolkeeper_core::aws::Tag;
 use poolkeeper_core::time::Now;
 use poolkeeper_simulator::github::{GitHubConfig, SetKey};
+use poolkeeper_simulator::runners::RunnersConfig;
 use poolkeeper_simulator::sandbox::scenery::{DaemonFiles, Scenery, write_daemon_files};
 use poolkeeper_simulator::sandbox::{Sandbox, SandboxConfig};
 use poolkeeper_simulator::world::{World, WorldConfig};
@@ -42,6 +43,19 @@ impl Stage {
     /// # Errors
     /// When ports, descriptors or files cannot be had.
     pub fn set(pools: usize, tls: bool) -> Result<Self, BenchError> {
+        Self::of(pools, tls, false)
+    }
+
+    /// The same in plain HTTP, with managed pools: AWS launches instances, which wait for the daemon to give them their
+    /// runners.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn managed(pools: usize) -> Result<Self, BenchError> {
+        Self::of(pools, false, true)
+    }
+
+    fn of(pools: usize, tls: bool, managed: bool) -> Result<Self, BenchError> {
         let dir = tempfile::tempdir().map_err(|error| BenchError::failed("make a directory", error))?;
         let mut scenery = Scenery::new(pools);
         for group in &mut scenery.groups {
@@ -51,8 +65,10 @@ impl Stage {
         let github = GitHubConfig::default();
         let pat = github.pat.clone().unwrap_or_default();
         let names: Vec<String> = scenery.groups.iter().map(|group| group.name.clone()).collect();
-        let mut world = World::new(WorldConfig { github, groups: scenery.groups, ..WorldConfig::default() }, SEED);
-        for name in names {
+        let runners = RunnersConfig { managed, ..RunnersConfig::default() };
+        let config = WorldConfig { github, groups: scenery.groups, runners, ..WorldConfig::default() };
+        let mut world = World::new(config, SEED);
+        for name in names.into_iter().filter(|_| !managed) {
             world.aws_model_mut().set_room(Now::default(), &name, Some(NO_ROOM));
         }
         let ca_file = tls.then(|| dir.path().join("ca.pem"));

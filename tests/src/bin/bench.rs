@@ -1,4 +1,4 @@
-//! The benchmarks: `cargo run --release -p poolkeeper-tests --bin bench -- latency|at-once [ROUNDS]|idle [POOLS…]|all`.
+//! The benchmarks: `cargo run --release -p poolkeeper-tests --bin bench -- latency|at-once [ROUNDS]|issue [ROUNDS]|idle [POOLS…]|all`.
 //!
 //! Each prints a table and one line of JSON. The exit code is 1 when a figure misses its bound.
 
@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use poolkeeper_tests::bench::latency::LatencyReport;
 use poolkeeper_tests::bench::report::Miss;
-use poolkeeper_tests::bench::{BenchError, bare, idle, latency};
+use poolkeeper_tests::bench::{BenchError, bare, idle, issue, latency};
 use serde::Serialize;
 
-const USAGE: &str = "usage: bench latency | at-once [ROUNDS] | idle [POOLS…] | all";
+const USAGE: &str = "usage: bench latency | at-once [ROUNDS] | issue [ROUNDS] | idle [POOLS…] | all";
 const EXIT_MISSED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
@@ -49,10 +49,13 @@ fn run(args: &[&str]) -> Result<Vec<Miss>, BenchError> {
         ["latency"] => latency_figures(latency::run()?),
         ["at-once"] => latency_figures(latency::run_at_once(latency::ROUNDS)?),
         ["at-once", rounds] => latency_figures(latency::run_at_once(numbers(&[rounds])?.iter().sum())?),
+        ["issue"] => issue_figures(issue::ROUNDS),
+        ["issue", rounds] => issue_figures(numbers(&[rounds])?.iter().sum()),
         ["idle"] => idle_figures(&idle::POOLS),
         ["idle", pools @ ..] => idle_figures(&numbers(pools)?),
         ["all"] => {
             let mut misses = latency_figures(latency::run()?)?;
+            misses.append(&mut issue_figures(issue::ROUNDS)?);
             misses.append(&mut idle_figures(&idle::POOLS)?);
             Ok(misses)
         }
@@ -68,6 +71,12 @@ fn numbers(words: &[&str]) -> Result<Vec<usize>, BenchError> {
 
 fn latency_figures(report: LatencyReport) -> Result<Vec<Miss>, BenchError> {
     show("latency", &report)?;
+    Ok(report.misses)
+}
+
+fn issue_figures(rounds: usize) -> Result<Vec<Miss>, BenchError> {
+    let report = issue::run(rounds)?;
+    show("issue", &report)?;
     Ok(report.misses)
 }
 
