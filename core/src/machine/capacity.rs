@@ -1,4 +1,5 @@
-//! Calls to AWS: writes first, then describes, within the account's limits.
+//! Calls to AWS, within the account's limits: writes first, then ends of instances and describes in turns; the parameter
+//! store has queues of its own.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
