@@ -216,6 +216,13 @@ impl Machine {
         &self.scratch.settled
     }
 
+    /// The pool that is tied to the scale set of this id, or was last.
+    #[must_use]
+    pub fn pool_of_set(&self, scale_set_id: u64) -> Option<PoolView> {
+        let pool = self.pools.values().find(|pool| pool.last_set() == Some(scale_set_id))?;
+        Some(pool.view(self.now))
+    }
+
     /// Up to `n` pools, in order of their ids, after the given one.
     #[must_use]
     pub fn pools(&self, after: Option<PoolId>, n: usize) -> Vec<PoolView> {

@@ -438,7 +438,10 @@ impl Scaler {
                 }
                 LifecycleState::Pending => {
                     counts.pending += 1;
-                    let since = *self.pending_since.entry(instance.id.clone()).or_insert(now);
+                    let since = self.pending_since.get(&instance.id).copied().unwrap_or_else(|| {
+                        self.pending_since.insert(instance.id.clone(), now);
+                        now
+                    });
                     let is_late = now.since(since) >= boot_deadline.times(2);
                     let comes = !is_late && judgement == Judgement::Serves;
                     counts.unusable += u32::from(!comes);

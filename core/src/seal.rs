@@ -301,13 +301,18 @@ fn redact_headers(mut headers: ReplyHeaders, sent: &Secret) -> ReplyHeaders {
     let ReplyHeaders { date, retry_after, rate_limit_remaining, rate_limit_reset, activity_id, github_request_id } =
         &mut headers;
     for value in [date, retry_after, rate_limit_remaining, rate_limit_reset, activity_id, github_request_id] {
+        let secret = sent.0.as_bytes();
         // Most headers are shorter than any token, and a search is dear before it begins.
         let may_hold = |text: &String| sent.0.len() >= SHORTEST_SECRET && text.len() >= sent.0.len();
-        if let Some(text) = value.take_if(|text| may_hold(text) && text.contains(&sent.0)) {
+        if let Some(text) = value.take_if(|text| may_hold(text) && holds(text.as_bytes(), secret)) {
             *value = Some(text.replace(&sent.0, REDACTED));
         }
     }
     headers
+}
+
+fn holds(text: &[u8], secret: &[u8]) -> bool {
+    memchr::memmem::find(text, secret).is_some()
 }
 
 fn redact(body: Vec<u8>, sent: &Secret) -> Vec<u8> {
@@ -316,11 +321,11 @@ fn redact(body: Vec<u8>, sent: &Secret) -> Vec<u8> {
         return body;
     }
     match String::from_utf8(body) {
-        Ok(text) if text.contains(&sent.0) => text.replace(&sent.0, REDACTED).into_bytes(),
+        Ok(text) if holds(text.as_bytes(), secret) => text.replace(&sent.0, REDACTED).into_bytes(),
         Ok(text) => text.into_bytes(),
         Err(error) => {
             let bytes = error.into_bytes();
-            if bytes.windows(secret.len()).any(|window| window == secret) {
+            if holds(&bytes, secret) {
                 String::from_utf8_lossy(&bytes).to_string().replace(&sent.0, REDACTED).into_bytes()
             } else {
                 bytes

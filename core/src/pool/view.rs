@@ -11,6 +11,11 @@ impl Pool {
         self.session.view()
     }
 
+    /// The scale set that it is tied to, or was last.
+    pub(crate) fn last_set(&self) -> Option<u64> {
+        self.scale_set.last_id()
+    }
+
     pub(crate) fn view(&self, now: Instant) -> PoolView {
         let spec = self.spec.as_ref();
         let wanted = self.wanted(now);

@@ -37,9 +37,6 @@ pub use out_first::OutFirst;
 pub use secrecy::{NoSecret, holds_secret};
 pub use wire::{Asked, Flight, GroupSeen, SetSeen, Wire};
 
-/// The most pools a look at the machine takes in.
-const MAX_POOLS: usize = 20_000;
-
 /// What is so at a moment, for one daemon.
 #[derive(Clone, Copy, Debug)]
 pub struct Observed<'a> {

@@ -181,8 +181,7 @@ fn taken(seen: &super::SetSeen) -> (u32, u32) {
 /// How many runners the pool behind a set may have, as the machine sees the group.
 fn room_for(moment: &Moment<'_>, set: u64) -> u32 {
     let Some(machine) = moment.observed.machine else { return 0 };
-    let pools = machine.pools(None, super::MAX_POOLS);
-    let Some(pool) = pools.iter().find(|pool| pool.scale_set_id == Some(set)) else { return 0 };
+    let Some(pool) = machine.pool_of_set(set) else { return 0 };
     let drains = matches!(pool.verdict, poolkeeper_core::notice::Verdict::Draining { .. });
     if pool.paused || drains {
         return 0;

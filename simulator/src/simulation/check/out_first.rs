@@ -8,7 +8,7 @@ use poolkeeper_core::notice::{Notice, PoolFact, Verdict};
 
 use super::model::{self, Wish};
 use super::wire::GroupSeen;
-use super::{Asked, Checker, Heard, MAX_POOLS, Moment};
+use super::{Asked, Checker, Heard, Moment};
 
 /// OUT never waits behind REAP.
 ///
@@ -97,9 +97,8 @@ fn wish(moment: &Moment<'_>, seen: &GroupSeen) -> Option<Wish> {
 
 /// Whether nothing keeps the machine from raising a group's capacity by a describe of any age.
 fn may_raise(moment: &Moment<'_>, group: &str) -> bool {
-    let protected = moment.wire.group(group).is_some_and(|seen| seen.unprotected == 0);
-    let Some(machine) = moment.observed.machine.filter(|_| protected) else { return false };
-    let pools = machine.pools(None, MAX_POOLS);
-    let pool = pools.iter().find(|pool| pool.group == group);
-    pool.is_some_and(|pool| pool.verdict == Verdict::Driven && !pool.paused && !pool.launches_held)
+    let Some(seen) = moment.wire.group(group).filter(|seen| seen.unprotected == 0) else { return false };
+    let pool = moment.observed.machine.and_then(|machine| machine.pool_of_set(seen.set));
+    let mut pool = pool.into_iter().filter(|pool| pool.group == group);
+    pool.any(|pool| pool.verdict == Verdict::Driven && !pool.paused && !pool.launches_held)
 }

@@ -77,6 +77,8 @@ pub struct Wire {
     message: Option<Message>,
     sets: BTreeMap<u64, SetSeen>,
     groups: BTreeMap<String, GroupSeen>,
+    /// Instances that run or come up, in all groups.
+    instances: usize,
     /// The scale set that a pool was last tied to: two pools may have had groups of one name.
     pools: BTreeMap<PoolId, u64>,
 }
@@ -131,8 +133,8 @@ impl Wire {
 
     /// Instances that run or come up, in all groups.
     #[must_use]
-    pub fn instances(&self) -> usize {
-        self.groups.values().map(|seen| usize::try_from(seen.live).unwrap_or(usize::MAX)).sum()
+    pub const fn instances(&self) -> usize {
+        self.instances
     }
 
     pub(super) fn started(&mut self) {
@@ -164,6 +166,8 @@ impl Wire {
                                 None => drop(self.groups.insert(group.name.clone(), GroupSeen::new(*since, group))),
                             }
                         }
+                        let live = |seen: &GroupSeen| usize::try_from(seen.live).unwrap_or(usize::MAX);
+                        self.instances = self.groups.values().map(live).sum();
                     }
                     (Some(Flight { asked: Asked::Write { group, desired }, .. }), result) => {
                         if let Some(seen) = self.groups.get_mut(group) {

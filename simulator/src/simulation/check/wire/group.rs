@@ -24,8 +24,8 @@ pub struct GroupSeen {
     pub unprotected: u32,
     /// Of those in service, not healthy.
     pub unhealthy: u32,
-    /// Those in service and healthy, as the newest describe shows them.
-    in_service: BTreeSet<String>,
+    /// Those that the newest describe shows.
+    instances: Vec<Instance>,
     /// Those that were ever seen in service, healthy and protected.
     ready: BTreeSet<String>,
     /// Those that are being ended and take desired capacity along, while describes still show them as alive.
@@ -68,27 +68,8 @@ impl GroupSeen {
         }
         self.asked = asked;
         (self.min_size, self.max_size) = (group.min_size, group.max_size);
-        (self.live, self.pending, self.unprotected, self.unhealthy) = (0, 0, 0, 0);
-        self.in_service.clear();
-        for instance in &group.instances {
-            match instance.state {
-                LifecycleState::Pending => {
-                    self.live += 1;
-                    self.pending += 1;
-                }
-                LifecycleState::InService => {
-                    self.live += 1;
-                    self.unprotected += u32::from(!instance.protected);
-                    self.unhealthy += u32::from(!instance.healthy);
-                    if instance.healthy {
-                        self.in_service.insert(instance.id.clone());
-                    }
-                    if instance.healthy && instance.protected && !self.ready.contains(&instance.id) {
-                        self.ready.insert(instance.id.clone());
-                    }
-                }
-                LifecycleState::Terminating | LifecycleState::Other(_) => {}
-            }
+        if self.instances != group.instances {
+            self.shows(&group.instances);
         }
         if self.tags != group.tags {
             self.tags.clone_from(&group.tags);
@@ -113,8 +94,33 @@ impl GroupSeen {
         self.look_for_endings(group);
     }
 
+    fn shows(&mut self, instances: &[Instance]) {
+        (self.live, self.pending, self.unprotected, self.unhealthy) = (0, 0, 0, 0);
+        for instance in instances {
+            match instance.state {
+                LifecycleState::Pending => {
+                    self.live += 1;
+                    self.pending += 1;
+                }
+                LifecycleState::InService => {
+                    self.live += 1;
+                    self.unprotected += u32::from(!instance.protected);
+                    self.unhealthy += u32::from(!instance.healthy);
+                    if instance.healthy && instance.protected && !self.ready.contains(&instance.id) {
+                        self.ready.insert(instance.id.clone());
+                    }
+                }
+                LifecycleState::Terminating | LifecycleState::Other(_) => {}
+            }
+        }
+        instances.clone_into(&mut self.instances);
+    }
+
     /// A describe that shows an instance as alive that is being ended may be older than that.
     fn look_for_endings(&mut self, group: &Group) {
+        if self.ending.is_empty() {
+            return;
+        }
         let lives = |i: &&Instance| matches!(i.state, LifecycleState::Pending | LifecycleState::InService);
         let live: BTreeSet<&str> = group.instances.iter().filter(lives).map(|i| i.id.as_str()).collect();
         self.ending.retain(|id| live.contains(id.as_str()));
@@ -127,7 +133,8 @@ impl GroupSeen {
 
     /// Those in service and healthy, as the newest describe shows them.
     pub fn in_service(&self) -> impl Iterator<Item = &str> {
-        self.in_service.iter().map(String::as_str)
+        let serves = |i: &&Instance| i.state == LifecycleState::InService && i.healthy;
+        self.instances.iter().filter(serves).map(|instance| instance.id.as_str())
     }
 
     pub(super) fn writes(&mut self, at: Instant, desired: u32) {
@@ -152,7 +159,7 @@ impl GroupSeen {
     /// Instances were protected.
     pub(super) fn protected(&mut self, instances: &[String]) {
         for id in instances {
-            if self.in_service.contains(id) {
+            if self.in_service().any(|instance| instance == id) {
                 self.ready.insert(id.clone());
             }
         }
