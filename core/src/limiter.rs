@@ -13,8 +13,6 @@ const MILLI: u64 = 1000;
 const CALL: u64 = 1_000_000;
 /// How long the rate stays before it is raised.
 const RAISE_EVERY: Duration = Duration::from_secs(10);
-/// A cautious rate is raised by this at least, in thousandths of a call a second.
-const LEAST_RAISE_MILLI: u64 = 300;
 /// Throttled replies to calls that were in flight together count once.
 const HALVE_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
@@ -27,22 +25,18 @@ pub struct Limits {
     pub burst: u32,
     /// Calls a second at first and at the most.
     pub rate: u32,
-    /// The peer's limit may be far below that: once throttled, the rate is raised by a part of itself, and not of its
-    /// ceiling.
-    #[serde(default)]
-    pub cautious: bool,
 }
 
 /// Calls to Auto Scaling, whose limit nobody knows: generous at first, and adaptive.
-pub const AWS: Limits = Limits { in_flight: 32, burst: 400, rate: 50, cautious: false };
+pub const AWS: Limits = Limits { in_flight: 32, burst: 400, rate: 50 };
 /// Configs that are stored: up to 40 a second where the account's higher throughput is on, 3 where it is not.
-pub const SSM: Limits = Limits { in_flight: 16, burst: 40, rate: 40, cautious: true };
+pub const SSM: Limits = Limits { in_flight: 16, burst: 40, rate: 40 };
 /// Configs that are deleted, which has a quota of its own that nobody can have raised.
 ///
 /// See <https://github.com/github-aws-runners/terraform-aws-github-runner/issues/5243>.
-pub const SSM_DELETES: Limits = Limits { in_flight: 5, burst: 5, rate: 5, cautious: true };
+pub const SSM_DELETES: Limits = Limits { in_flight: 5, burst: 5, rate: 5 };
 /// Calls to GitHub, polls aside: bounded by what is in flight until GitHub objects.
-pub const GITHUB: Limits = Limits { in_flight: 8, burst: 20_000, rate: 2000, cautious: false };
+pub const GITHUB: Limits = Limits { in_flight: 8, burst: 20_000, rate: 2000 };
 
 /// A token bucket whose rate adapts, and a bound on calls in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,8 +130,7 @@ impl Limiter {
     fn fill(&mut self, now: Instant) {
         let ceiling = u64::from(self.limits.rate) * MILLI;
         if self.rate_milli < ceiling && now.since(self.changed_at) >= RAISE_EVERY {
-            let raise = if self.limits.cautious { (self.rate_milli / 8).max(LEAST_RAISE_MILLI) } else { ceiling / 10 };
-            self.rate_milli = (self.rate_milli + raise).min(ceiling);
+            self.rate_milli = (self.rate_milli + ceiling / 10).min(ceiling);
             self.changed_at = now;
         }
         let span = now.since(self.filled_at).as_millis().min(60 * MILLI);
@@ -179,7 +172,7 @@ impl SharedLimits {
 mod tests {
     use super::*;
 
-    const SMALL: Limits = Limits { in_flight: 2, burst: 2, rate: 1, cautious: false };
+    const SMALL: Limits = Limits { in_flight: 2, burst: 2, rate: 1 };
 
     fn at(ms: u64) -> Instant {
         Instant::from_millis(ms)
@@ -206,23 +199,12 @@ mod tests {
 
     #[test]
     fn throttling_halves_the_rate_once_a_second_and_time_raises_it() {
-        let mut limiter = Limiter::new(Limits { in_flight: 9, burst: 10, rate: 8, cautious: false });
+        let mut limiter = Limiter::new(Limits { in_flight: 9, burst: 10, rate: 8 });
         limiter.throttled(at(5000), None);
         limiter.throttled(at(5001), None);
         assert_eq!(limiter.calls_per_min(), 240);
         limiter.fill(at(16_000));
         assert_eq!(limiter.calls_per_min(), 288);
-    }
-
-    #[test]
-    fn a_cautious_rate_that_was_throttled_stays_near_what_the_peer_takes() {
-        let mut limiter = Limiter::new(SSM);
-        for s in 1..=4 {
-            limiter.throttled(at(5000 + s * 1000), None);
-        }
-        assert_eq!(limiter.calls_per_min(), 150);
-        limiter.fill(at(20_000));
-        assert_eq!(limiter.calls_per_min(), 168, "not by four a second, which is a tenth of the ceiling");
     }
 
     #[test]

@@ -231,7 +231,7 @@ fn a_call_that_the_shell_forgets_is_given_up() {
 #[test]
 fn polls_do_not_wait_behind_the_limits() {
     let mut script = Script::connected();
-    script.limiter = Limiter::new(Limits { in_flight: 0, burst: 1, rate: 1, cautious: false });
+    script.limiter = Limiter::new(Limits { in_flight: 0, burst: 1, rate: 1 });
     let queue = crate::github::answer::Queue { url: "https://q/1?k=2".into(), token: Slot(RequestId(2)) };
     script.ask(Call::Poll { scale_set: 1, queue, last_message: 4, max_capacity: 3 });
     script.ask(Call::ScaleSets);
@@ -244,7 +244,7 @@ fn polls_do_not_wait_behind_the_limits() {
 #[test]
 fn a_chain_that_waits_for_room_sets_no_timer() {
     let mut script = Script::new(CredentialKind::Pat);
-    script.limiter = Limiter::new(Limits { in_flight: 0, burst: 1, rate: 1, cautious: false });
+    script.limiter = Limiter::new(Limits { in_flight: 0, burst: 1, rate: 1 });
     script.ask(Call::ScaleSets);
     assert_eq!((script.sent.len(), script.connection.poll_timeout()), (0, None));
     script.limiter = Limiter::new(GITHUB);
@@ -301,7 +301,7 @@ fn what_is_asked_is_known_until_it_ends() {
 #[test]
 fn room_that_others_hold_is_waited_for_and_known_to_be() {
     let mut script = Script::connected();
-    script.limiter = Limiter::new(Limits { in_flight: 0, burst: 1, rate: 1, cautious: false });
+    script.limiter = Limiter::new(Limits { in_flight: 0, burst: 1, rate: 1 });
     script.ask(Call::ScaleSets);
     assert!(script.connection.is_starved());
     script.limiter = Limiter::new(GITHUB);

@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use crate::support::{Surroundings, good_reply, recorded, reply, settings, span_ms, text};
 
 /// Few, so that bounds are met.
-const LIMITS: Limits = Limits { in_flight: 3, burst: 6, rate: 2, cautious: false };
+const LIMITS: Limits = Limits { in_flight: 3, burst: 6, rate: 2 };
 /// A connection that is retired, and whose requests all end, has answered every call after this many steps.
 const STEPS_TO_END: usize = 400;
 /// The shell has answered within a request's own time-out; beyond it the connection waits this much longer.
