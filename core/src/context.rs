@@ -28,7 +28,9 @@ pub struct Turn<'a> {
     /// Random numbers, for jitter.
     pub rng: &'a mut Rng,
     /// Whether the parameter store is behind with deletes: no more are asked for.
-    pub store_is_busy: bool,
+    pub discards_wait: bool,
+    /// Whether it is behind with configs: no more are made.
+    pub configs_wait: bool,
 }
 
 /// What a machine that makes requests may use during a step: the time, random numbers, fresh ids, and the rate of the API it calls.

@@ -94,6 +94,8 @@ pub struct Wishes {
     pub may_act: bool,
     /// Whether stored configs may be deleted: who waits for that can be neither asked about nor ended.
     pub may_discard: bool,
+    /// Whether configs may be made: those that wait for the store are lost with this process.
+    pub may_issue: bool,
     /// Whether any may be ended: no write of capacity is on its way, or in doubt.
     pub may_end: bool,
 }

@@ -20,6 +20,9 @@ use crate::time::{Duration, Instant};
 /// A call to AWS that goes without an answer for this long counts as lost.
 const BACKSTOP: Duration = Duration::from_secs(60);
 
+/// How many configs may wait for the store before no more are made: what a process that is killed has in hand is lost.
+const CONFIGS_WAITING_MAX: usize = 64;
+
 /// A describe that waits or is in flight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Describe {
@@ -140,6 +143,11 @@ impl AwsCalls {
             | InstanceCall::WarmMembers { .. } => &mut self.instances,
         };
         queue.push_back(About { pool, target, call });
+    }
+
+    /// Whether so many configs wait for the store that no more are to be made.
+    pub(super) fn configs_wait(&self) -> bool {
+        self.store.waiting.len() >= CONFIGS_WAITING_MAX
     }
 
     /// Whether there are more configs to be deleted than may be now.

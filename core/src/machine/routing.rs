@@ -127,7 +127,12 @@ impl Machine {
         step: impl FnOnce(&mut Pool, &mut Turn<'_>, &crate::config::Config, &mut Vec<PoolEffect>),
     ) {
         let Some(pool) = self.pools.get_mut(id) else { return };
-        let mut turn = Turn { now: self.now, rng: &mut self.rng, store_is_busy: self.aws.discards_wait() };
+        let mut turn = Turn {
+            now: self.now,
+            rng: &mut self.rng,
+            discards_wait: self.aws.discards_wait(),
+            configs_wait: self.aws.configs_wait(),
+        };
         let mut out = core::mem::take(&mut self.scratch.pool);
         step(pool, &mut turn, &self.config, &mut out);
         for effect in out.drain(..) {

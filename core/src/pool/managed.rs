@@ -77,7 +77,7 @@ impl Pool {
         }
         let mut out = Vec::new();
         self.count_again(now);
-        let wishes = Wishes { may_discard: !cx.store_is_busy, ..self.wishes(now) };
+        let wishes = Wishes { may_discard: !cx.discards_wait, may_issue: !cx.configs_wait, ..self.wishes(now) };
         if self.runners.knows_all() {
             effects.push(PoolEffect::KnowsAll);
         }
@@ -139,6 +139,7 @@ impl Pool {
             completes_hook: self.spec.as_ref().is_some_and(|spec| spec.launch_hook.is_some()),
             may_act: self.session.is_open() && self.statistics.is_some() && !self.gone && self.scaler.is_fresh(now),
             may_discard: true,
+            may_issue: true,
             may_end: self.knows_desired() && self.spec.as_ref().is_some_and(|spec| !spec.paused),
         }
     }

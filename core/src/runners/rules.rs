@@ -12,6 +12,8 @@ use crate::time::{Duration, Instant};
 pub(super) const JOBS_WAIT: Duration = Duration::from_secs(120);
 /// Protection that AWS refused is asked for again after this.
 pub(super) const PROTECT_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// The most configs of one pool that GitHub is asked for at once.
+const ISSUE_AT_ONCE: usize = 8;
 /// A stored config that nobody took is deleted after this.
 pub(super) const DISCARD_AFTER: Duration = Duration::from_secs(900);
 
@@ -23,14 +25,17 @@ impl Runners {
             self.protect(now, effects);
             chosen = self.candidates(now, wishes);
         }
+        let mut issuing = self.members.values().filter(|member| member.doing == Some(Doing::Issue)).count();
         for (id, member) in &mut self.members {
             effects.extend(member.runs_too_long(now, wishes).map(RunnersEffect::Note));
             let waits = member.doing.is_some() || now < member.not_before;
             if waits || !(wishes.may_act || member.is_gone) {
                 continue;
             }
+            let wishes = &Wishes { may_issue: wishes.may_issue && issuing < ISSUE_AT_ONCE, ..*wishes };
             if let Some((doing, act)) = member.next(now, wishes, chosen.contains(id), effects) {
                 member.begins(doing);
+                issuing += usize::from(doing == Doing::Issue);
                 effects.push(match act {
                     Act::Call(call) => RunnersEffect::Call(*id, call),
                     Act::Aws(call) => RunnersEffect::Aws(Target::Member(*id), call),
@@ -141,7 +146,7 @@ impl Member {
         let look_up = || Act::Call(Call::RunnerByName { name: self.instance.clone() });
         match self.stage {
             Stage::Unknown | Stage::Lost => Some((Doing::LookUp, look_up())),
-            Stage::Bare if self.is_in_service() && self.healthy && self.is_protected() => {
+            Stage::Bare if wishes.may_issue && self.is_in_service() && self.healthy && self.is_protected() => {
                 let call = Call::JitConfig { scale_set: wishes.scale_set, runner: self.instance.clone() };
                 Some((Doing::Issue, Act::Call(call)))
             }

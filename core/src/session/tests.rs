@@ -23,7 +23,7 @@ impl Script {
 
     fn handle(&mut self, event: SessionEvent) -> Vec<SessionEffect> {
         let now = Instant::from_millis(self.now_ms);
-        let mut cx = Turn { now, rng: &mut self.rng, store_is_busy: false };
+        let mut cx = Turn { now, rng: &mut self.rng, discards_wait: false, configs_wait: false };
         let mut effects = Vec::new();
         self.session.handle(&mut cx, event, &mut effects);
         effects

@@ -185,6 +185,7 @@ impl World {
             completes_hook: false,
             may_act: true,
             may_discard: true,
+            may_issue: true,
             may_end: true,
         }
     }

@@ -49,7 +49,7 @@ impl Surroundings {
     }
 
     pub(crate) fn turn(&mut self) -> Turn<'_> {
-        Turn { now: self.now, rng: &mut self.rng, store_is_busy: false }
+        Turn { now: self.now, rng: &mut self.rng, discards_wait: false, configs_wait: false }
     }
 
     pub(crate) fn wait(&mut self, ms: u64) {
