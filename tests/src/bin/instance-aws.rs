@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// The CLI's exit codes: AWS refused; the arguments are wrong; anything else.
+/// The exit codes of the CLI's version 2: AWS refused, where version 1 ends with 255; the arguments are wrong; anything
+/// else.
 const REFUSED: u8 = 254;
 const USAGE: u8 = 252;
 const FAILED: u8 = 255;
