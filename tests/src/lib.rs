@@ -2,6 +2,8 @@
 
 pub mod bench;
 pub mod daemon;
+pub mod imds;
+pub mod instance;
 pub mod leaks;
 pub mod moto;
 pub mod programs;

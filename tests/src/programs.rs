@@ -44,6 +44,15 @@ pub fn poolkeeper_sim() -> Command {
     Command::new(path("poolkeeper-sim"))
 }
 
+/// What stands in for the AWS CLI on an instance.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn instance_aws() -> PathBuf {
+    path("instance-aws")
+}
+
 /// Where cargo put a program of this workspace: beside the running one, or beside the directory of test programs.
 fn path(name: &str) -> PathBuf {
     let own = env::current_exe().expect("the running program has a path");

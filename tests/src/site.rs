@@ -36,6 +36,8 @@ pub struct Plan {
     pub sets: Vec<SetKey>,
     /// What GitHub is like.
     pub github: GitHubConfig,
+    /// What runs on instances; the config names its kind when it is managed.
+    pub runners: RunnersConfig,
     /// Authenticate as a GitHub App instead of by a personal access token.
     pub app: bool,
     /// Speak TLS on the GitHub port.
@@ -59,6 +61,12 @@ impl Plan {
             groups,
             sets,
             github: GitHubConfig::default(),
+            runners: RunnersConfig {
+                register: Duration::from_millis(50),
+                leave: Duration::from_millis(50),
+                retry: Duration::from_millis(500),
+                ..RunnersConfig::default()
+            },
             app: false,
             tls: false,
             max_concurrent_streams: MAX_CONCURRENT_STREAMS,
@@ -80,14 +88,13 @@ impl Plan {
         let pat = self.github.pat.clone().unwrap_or_default();
         let boot = (Duration::from_millis(200), Duration::from_millis(400));
         let aws = AwsConfig { boot, shutdown: Duration::from_millis(200), ..AwsConfig::default() };
-        let runners = RunnersConfig {
-            register: Duration::from_millis(50),
-            leave: Duration::from_millis(50),
-            retry: Duration::from_millis(500),
-            ..RunnersConfig::default()
+        let world = WorldConfig {
+            github: self.github.clone(),
+            aws,
+            groups: self.groups.clone(),
+            runners: self.runners.clone(),
+            store_rate: None,
         };
-        let world =
-            WorldConfig { github: self.github.clone(), aws, groups: self.groups.clone(), runners, store_rate: None };
         let sandbox = SandboxConfig {
             ca_file: self.tls.then(|| path("ca.pem")),
             max_concurrent_streams: self.max_concurrent_streams,
@@ -119,13 +126,14 @@ impl Plan {
         };
         let state_dir = if self.state { format!("state_dir = {}", file("state")) } else { String::new() };
         let ca_file = if self.tls { format!("ca_file = {}", file("ca.pem")) } else { String::new() };
+        let managed = if self.runners.managed { "runners = \"managed\"\n" } else { "" };
         let orgs = ORGS.map(quoted).join(", ");
         let Self { journal, more, .. } = self;
         format!(
             "stack = \"{STACK}\"\nowner = \"host-a\"\n{state_dir}\n\
              [github.main]\nurl = \"{}\"\n{credential}\norgs = [{orgs}]\n{ca_file}\n\
              [aws]\nregion = \"{REGION}\"\nendpoint_url = \"{}\"\n\
-             [pool]\nidle_grace = \"1s\"\n\
+             [pool]\nidle_grace = \"1s\"\n{managed}\
              [status]\nlisten = \"127.0.0.1:0\"\n\
              [journal]\ndir = {}\n{journal}\n{more}\n",
             sandbox.github_url,

@@ -1,5 +1,5 @@
-//! The instances' agent as a process, under both shells. The programs it calls, `aws` and `curl`, are stood in for by
-//! scripts that answer from files and write down what they were asked.
+//! What the instances' agent refuses to start with, and who can see a config, under both shells. The programs it calls,
+//! `aws` and `curl`, are stood in for by scripts that answer from files and write down what they were asked.
 #![cfg(test)]
 
 use std::fs;
@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use poolkeeper_shell::PROTOCOL;
+use poolkeeper_tests::instance::AGENT;
+use poolkeeper_tests::programs;
 use tempfile::TempDir;
 
-const AGENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/instance/poolkeeper-agent");
 const SHELLS: [&str; 2] = ["dash", "bash"];
 const CONFIG: &str = "eyJjb25maWctb2YtdGhlLWFnZW50cy10ZXN0Ijoxfg==";
 const CURL: &str = r#"#!/bin/sh
@@ -19,7 +20,7 @@ case $last in
     */api/token) echo token ;;
     */instance-id) echo i-0123456789abcdef0 ;;
     */placement/region) echo eu-west-1 ;;
-    *) cat >/dev/null; cat "$SCENE/state" ;;
+    *) cat >/dev/null; echo InService ;;
 esac
 "#;
 const AWS: &str = r#"#!/bin/sh
@@ -29,14 +30,11 @@ case "$*" in
         [ -e "$SCENE/parameter" ] || { echo 'An error occurred (ParameterNotFound) when calling' >&2; exit 254; }
         cat "$SCENE/parameter" ;;
     *delete-parameter*) rm "$SCENE/parameter" ;;
-    *--should-decrement*)
-        [ ! -e "$SCENE/least" ] || { echo 'An error occurred (ValidationError) when calling' >&2; exit 254; } ;;
 esac
 "#;
 const RUNNER: &str = r#"#!/bin/sh
 env >"$SCENE/environment"
 tr '\0' ' ' </proc/$$/cmdline >"$SCENE/arguments"
-exit "$(cat "$SCENE/code")"
 "#;
 
 /// An instance's files, and the programs that are stood in for.
@@ -55,8 +53,6 @@ impl Scene {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
         fs::create_dir(scene.path("tmp")).unwrap();
-        scene.write("state", "InService");
-        scene.write("code", "0");
         scene
     }
 
@@ -124,44 +120,6 @@ fn a_config_is_taken_and_deleted_its_runner_runs_and_the_instance_ends_with_its_
 }
 
 #[test]
-fn without_a_config_in_time_nothing_runs_and_the_instance_ends() {
-    for shell in SHELLS {
-        let scene = Scene::new(shell);
-        let output = scene.run(&[]);
-        assert!(output.status.success(), "{shell}: {}", log(&output));
-        assert!(log(&output).contains("no config within 1 s"), "{}", log(&output));
-        assert!(!scene.path("environment").exists(), "nothing ran");
-        assert_eq!(scene.read("aws").matches("--should-decrement-desired-capacity").count(), 1);
-    }
-}
-
-#[test]
-fn a_runner_that_is_too_old_is_called_so() {
-    for shell in SHELLS {
-        let scene = Scene::new(shell);
-        scene.write("parameter", CONFIG);
-        scene.write("code", "7");
-        let output = scene.run(&[]);
-        assert!(log(&output).contains("exit code is 7: the runner is too old"), "{shell}: {}", log(&output));
-    }
-}
-
-#[test]
-fn at_the_least_size_the_instance_ends_without_lowering_capacity() {
-    for shell in SHELLS {
-        let scene = Scene::new(shell);
-        scene.write("parameter", CONFIG);
-        scene.write("least", "");
-        let output = scene.run(&[]);
-        assert!(output.status.success(), "{shell}: {}", log(&output));
-        let asked = scene.read("aws");
-        let kinds: Vec<bool> =
-            asked.lines().filter(|line| line.contains("terminate-")).map(|line| line.contains("--no-should")).collect();
-        assert_eq!(kinds, [false, true], "{asked}");
-    }
-}
-
-#[test]
 fn what_is_set_wrongly_is_named_and_nothing_is_started() {
     for shell in SHELLS {
         for (name, value, told) in [
@@ -181,9 +139,11 @@ fn what_is_set_wrongly_is_named_and_nothing_is_started() {
 
 #[test]
 fn agent_and_daemon_state_the_same_protocol() {
-    for shell in SHELLS {
-        let output = Command::new(shell).arg(AGENT).arg("--version").output().unwrap();
+    let protocol = format!("(protocol {PROTOCOL})");
+    let daemon = programs::poolkeeper().arg("--version").output().unwrap();
+    let agents = SHELLS.map(|shell| Command::new(shell).arg(AGENT).arg("--version").output().unwrap());
+    for output in agents.into_iter().chain([daemon]) {
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.trim().ends_with(&format!("(protocol {PROTOCOL})")), "{text}");
+        assert!(output.status.success() && text.trim().ends_with(&protocol), "{text}");
     }
 }

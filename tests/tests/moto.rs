@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ use poolkeeper_simulator::workload::JobPlan;
 use poolkeeper_simulator::world::{World, WorldConfig};
 use poolkeeper_tests::bench::daemon::Daemon;
 use poolkeeper_tests::bench::pause;
-use poolkeeper_tests::moto::{Moto, REQUIRED, is_required};
+use poolkeeper_tests::moto::Moto;
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -142,15 +141,7 @@ fn an_instance_whose_runner_never_comes_up_is_ended_and_its_place_is_kept() {
 
 /// A server, or nothing where it cannot be had and need not be.
 fn moto() -> Option<Moto> {
-    match Moto::start(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
-        Ok(moto) => Some(moto),
-        Err(why) => {
-            assert!(!is_required(), "{REQUIRED} is set, and {why}");
-            // Past the capture of a test that succeeds.
-            writeln!(std::io::stderr().lock(), "the test against moto did not run: {why}").unwrap();
-            None
-        }
-    }
+    Moto::unless_left_out(Path::new(env!("CARGO_TARGET_TMPDIR")))
 }
 
 /// Moto's groups, by way of AWS's own client.
