@@ -14,13 +14,13 @@ use poolkeeper_core::event::Event;
 use poolkeeper_core::github::reply::{Reply, ReplyHeaders, TransportError, TransportErrorKind};
 use poolkeeper_core::github::request::{CallKind, Header, Method, Request, RequestId};
 use poolkeeper_core::seal::{RawReply, Secret};
+use poolkeeper_shell::clock;
 use poolkeeper_shell::config::GitHubSettings;
 use poolkeeper_shell::telemetry::Telemetry;
 use poolkeeper_shell::vault::Vault;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use tokio::task::AbortHandle;
 
-use crate::clock;
 use crate::inbox::Promise;
 use clients::Clients;
 pub(crate) use fault::words;

@@ -1,6 +1,7 @@
 //! What every poolkeeper daemon needs and no runtime gives: config, vault, journal files, state directory, status
 //! server, metrics and notice text. There is no HTTP client, no TLS and no async in here.
 
+pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod journal;
@@ -9,6 +10,7 @@ pub mod notice_text;
 pub mod state;
 pub mod status;
 pub mod story;
+pub mod systemd;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

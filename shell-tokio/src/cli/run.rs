@@ -8,11 +8,11 @@ use clap::Args;
 use poolkeeper_core::event::ExitReason;
 use poolkeeper_shell::config::DaemonConfig;
 use poolkeeper_shell::logging;
+use poolkeeper_shell::systemd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{ConfigArgs, EXIT_FAILED, Failure, VERSION, runtime};
 use crate::daemon::{Daemon, Ended, Handle, Options};
-use crate::systemd;
 
 /// How long a dry run may take.
 const DRY_RUN_MAX: Duration = Duration::from_secs(60);

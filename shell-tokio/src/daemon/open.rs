@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use poolkeeper_core::Machine;
 use poolkeeper_core::event::Event;
+use poolkeeper_shell::clock::{self, Clock};
 use poolkeeper_shell::config::{ConfigProblem, DaemonConfig};
 use poolkeeper_shell::driver::Driver;
 use poolkeeper_shell::journal::Journal;
@@ -19,7 +20,6 @@ use tokio::sync::mpsc;
 use super::calls::Calls;
 use super::{CONTROLS_MAX, Control, Daemon, Handle, Options, Withheld};
 use crate::aws::Aws;
-use crate::clock::{self, Clock};
 use crate::github::{ConnectionProblem, GitHub};
 use crate::inbox::Inbox;
 

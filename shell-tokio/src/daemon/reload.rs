@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use poolkeeper_core::event::Event;
 use poolkeeper_shell::config::{self, ConfigProblem, DaemonConfig};
+use poolkeeper_shell::systemd;
 use poolkeeper_shell::vault::Vault;
 
 use super::Daemon;
@@ -12,12 +13,12 @@ use crate::github::GitHub;
 
 impl Daemon {
     pub(super) fn reload(&mut self) {
-        crate::systemd::reloading();
+        systemd::reloading();
         match self.read_again() {
             Ok(()) => tracing::info!("config {} read again", self.config_file.display()),
             Err(problem) => tracing::error!("{problem}; the old config stays in force"),
         }
-        crate::systemd::ready();
+        systemd::ready();
     }
 
     fn read_again(&mut self) -> Result<(), ConfigProblem> {
