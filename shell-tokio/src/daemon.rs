@@ -22,7 +22,6 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use calls::Calls;
-pub use open::StartProblem;
 use plan::Withheld;
 pub use plan::{Plan, PlannedPool, Standing};
 
