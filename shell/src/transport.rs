@@ -75,7 +75,12 @@ impl Peer {
 /// An error's words, without what was sent.
 #[must_use]
 pub fn redacted(error: &dyn Error, sent: &Secret) -> String {
-    let detail = words(error);
+    redacted_text(words(error), sent)
+}
+
+/// A text without what was sent.
+#[must_use]
+pub fn redacted_text(detail: String, sent: &Secret) -> String {
     if sent.reveal().len() < SHORTEST_SECRET { detail } else { detail.replace(sent.reveal(), "[redacted]") }
 }
 
