@@ -28,7 +28,6 @@ use crate::http::{Dns, Proxies, Wires, tls_config};
 use crate::inbox::Promise;
 use credentials::{Credentials, Environment};
 use endpoint::{AUTO_SCALING, Endpoint, SSM};
-use query::Query;
 use signed::Line;
 use store::Store;
 
@@ -138,9 +137,9 @@ impl Hand<Call> for Envoy {
 impl Envoy {
     fn call(&self, call: AwsCall, deadline: Instant) -> Result<AwsReply, AwsError> {
         match query::of_call(call)? {
-            query::Wanted::Query(Query { body, read }) => {
-                let body = self.services.auto_scaling.query(&self.agent, body, deadline)?;
-                read(&body)
+            query::Wanted::Query(query) => {
+                let reply = self.services.auto_scaling.query(&self.agent, &query.body, deadline)?;
+                query.read(&reply)
             }
             query::Wanted::Put { instance, config } => {
                 self.services.store.put(&self.agent, &instance, config, deadline)?;

@@ -13,10 +13,10 @@ const HELD: &str = "Pending:Wait";
 ///
 /// # Errors
 /// When it does not parse, or a group lacks what every group has.
-pub(super) fn groups(body: &str) -> Result<AwsReply, AwsError> {
+pub(super) fn groups(body: &str, action: &str) -> Result<AwsReply, AwsError> {
     let (mut groups, mut next_token) = (Vec::new(), None);
     let mut group = Draft::default();
-    xml::read(body, |path, text| {
+    xml::reply(body, action, |path, text| {
         match path {
             [_, "DescribeAutoScalingGroupsResult", "NextToken"] if !text.is_empty() => {
                 next_token = Some(text.to_owned());
@@ -34,10 +34,10 @@ pub(super) fn groups(body: &str) -> Result<AwsReply, AwsError> {
 ///
 /// # Errors
 /// When it does not parse.
-pub(super) fn warm_members(body: &str) -> Result<AwsReply, AwsError> {
+pub(super) fn warm_members(body: &str, action: &str) -> Result<AwsReply, AwsError> {
     let (mut members, mut next_token) = (Vec::new(), None);
     let (mut id, mut state) = (String::new(), String::new());
-    xml::read(body, |path, text| {
+    xml::reply(body, action, |path, text| {
         match path {
             [_, "DescribeWarmPoolResult", "NextToken"] if !text.is_empty() => next_token = Some(text.to_owned()),
             [_, _, "Instances", "member", "InstanceId"] => text.clone_into(&mut id),

@@ -32,7 +32,21 @@ pub(super) enum Wanted {
 /// A query: its body, and how the reply is read.
 pub(super) struct Query {
     pub(super) body: String,
-    pub(super) read: fn(&str) -> Result<AwsReply, AwsError>,
+    action: &'static str,
+    read: Read,
+}
+
+/// Reads the reply to an action.
+type Read = fn(&str, &str) -> Result<AwsReply, AwsError>;
+
+impl Query {
+    /// What its reply says.
+    ///
+    /// # Errors
+    /// When it does not parse.
+    pub(super) fn read(&self, reply: &str) -> Result<AwsReply, AwsError> {
+        (self.read)(reply, self.action)
+    }
 }
 
 /// How a call is made.
@@ -91,22 +105,25 @@ fn about_instances(form: Form, group: &str, call: InstanceCall) -> Wanted {
 }
 
 /// A write was accepted once its reply has parsed.
-fn done(body: &str) -> Result<AwsReply, AwsError> {
-    xml::read(body, |_, _| Ok(()))?;
+fn done(body: &str, action: &str) -> Result<AwsReply, AwsError> {
+    xml::reply(body, action, |_, _| Ok(()))?;
     Ok(AwsReply::Done)
 }
 
-struct Form(Serializer<'static, String>);
+struct Form {
+    action: &'static str,
+    fields: Serializer<'static, String>,
+}
 
 impl Form {
-    fn new(action: &str) -> Self {
-        let mut form = Serializer::new(String::new());
-        form.append_pair("Action", action).append_pair("Version", API_VERSION);
-        Self(form)
+    fn new(action: &'static str) -> Self {
+        let mut fields = Serializer::new(String::new());
+        fields.append_pair("Action", action).append_pair("Version", API_VERSION);
+        Self { action, fields }
     }
 
     fn with(mut self, name: &str, value: &str) -> Self {
-        self.0.append_pair(name, value);
+        self.fields.append_pair(name, value);
         self
     }
 
@@ -125,8 +142,8 @@ impl Form {
         values.iter().zip(1..).fold(self, |form, (value, n): (_, u32)| form.with(&format!("{name}.member.{n}"), value))
     }
 
-    fn query(mut self, read: fn(&str) -> Result<AwsReply, AwsError>) -> Wanted {
-        Wanted::Query(Query { body: self.0.finish(), read })
+    fn query(mut self, read: Read) -> Wanted {
+        Wanted::Query(Query { action: self.action, body: self.fields.finish(), read })
     }
 }
 

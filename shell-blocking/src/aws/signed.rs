@@ -36,8 +36,8 @@ impl Line {
     ///
     /// # Errors
     /// When AWS refused, answered nonsense, or nothing came.
-    pub(super) fn query(&self, agent: &Agent, body: String, deadline: Instant) -> Result<String, AwsError> {
-        let answer = self.post(agent, &[(header::CONTENT_TYPE, FORM)], body, deadline)?;
+    pub(super) fn query(&self, agent: &Agent, body: &str, deadline: Instant) -> Result<String, AwsError> {
+        let answer = self.post(agent, &[(header::CONTENT_TYPE, FORM)], body.to_owned(), deadline)?;
         let text = String::from_utf8(answer.body).map_err(|_| unparsed(answer.status))?;
         if answer.status == OK {
             return Ok(text);

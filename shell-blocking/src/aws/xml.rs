@@ -16,11 +16,26 @@ pub(super) struct Refusal {
     pub(super) message: String,
 }
 
-/// Reads a whole reply; `element` is told of each element as it closes, by its path and its own text.
+/// Reads a whole reply to `action`; `element` is told of each element as it closes, by its path and its own text.
 ///
 /// # Errors
-/// When it is no XML, is cut, or `element` objects.
-pub(super) fn read(body: &str, mut element: impl FnMut(&[&str], &str) -> Result<(), AwsError>) -> Result<(), AwsError> {
+/// When it is no XML, is cut, is another reply, or `element` objects.
+pub(super) fn reply(
+    body: &str,
+    action: &str,
+    mut element: impl FnMut(&[&str], &str) -> Result<(), AwsError>,
+) -> Result<(), AwsError> {
+    let mut is_reply = false;
+    read(body, |path, text| {
+        if let [root] = path {
+            is_reply = root.strip_suffix("Response") == Some(action);
+        }
+        element(path, text)
+    })?;
+    if is_reply { Ok(()) } else { Err(unparsed(OK)) }
+}
+
+fn read(body: &str, mut element: impl FnMut(&[&str], &str) -> Result<(), AwsError>) -> Result<(), AwsError> {
     let mut reader = Reader::from_str(body);
     let mut open: Vec<(String, String)> = Vec::new();
     let mut closed = 0_usize;
@@ -112,6 +127,15 @@ mod tests {
         let found = refusal(body);
 
         assert_eq!(found, Refusal { code: "ValidationError".into(), message: "a <b> A&c".into() });
+    }
+
+    #[test]
+    fn only_the_reply_to_the_call_is_one() {
+        let ignore = |_: &[&str], _: &str| Ok(());
+
+        assert!(reply("<PutResponse><A/></PutResponse>", "Put", ignore).is_ok());
+        assert!(reply("<html><body>Put</body></html>", "Put", ignore).is_err());
+        assert!(reply("<GetResponse/>", "Put", ignore).is_err());
     }
 
     #[test]

@@ -4,6 +4,10 @@ use super::*;
 
 const SIZES: &str = "<MinSize>0</MinSize><MaxSize>5</MaxSize><DesiredCapacity>2</DesiredCapacity>";
 
+fn read(body: &str) -> Result<AwsReply, AwsError> {
+    groups(body, "DescribeAutoScalingGroups")
+}
+
 fn page(inner: &str) -> String {
     format!(
         "<DescribeAutoScalingGroupsResponse xmlns=\"http://autoscaling.amazonaws.com/doc/2011-01-01/\">\
@@ -15,7 +19,7 @@ fn page(inner: &str) -> String {
 }
 
 fn group(inner: &str) -> Group {
-    let Ok(AwsReply::Groups { mut groups, .. }) = groups(&page(&format!("{SIZES}{inner}"))) else {
+    let Ok(AwsReply::Groups { mut groups, .. }) = read(&page(&format!("{SIZES}{inner}"))) else {
         panic!("a page of groups");
     };
     groups.remove(0)
@@ -66,13 +70,13 @@ fn a_warm_pool_without_a_policy_is_one() {
 
 #[test]
 fn the_token_of_the_next_page_is_whole() {
-    let Ok(AwsReply::Groups { next_token, .. }) = groups(&page(SIZES)) else { panic!("a page of groups") };
+    let Ok(AwsReply::Groups { next_token, .. }) = read(&page(SIZES)) else { panic!("a page of groups") };
     assert_eq!(next_token.as_deref(), Some("more&more"));
 }
 
 #[test]
 fn a_group_without_sizes_is_the_peers_fault() {
-    let error = groups(&page("<MinSize>0</MinSize>")).unwrap_err();
+    let error = read(&page("<MinSize>0</MinSize>")).unwrap_err();
     assert!(matches!(error, AwsError::Misbehaved { message } if message.contains("MaxSize")));
 }
 
@@ -82,7 +86,9 @@ fn members_of_a_warm_pool_are_read() {
                 <LifecycleState>Warmed:Stopped</LifecycleState></member><member></member></Instances>\
                 </DescribeWarmPoolResult></DescribeWarmPoolResponse>";
 
-    let Ok(AwsReply::WarmMembers { members, next_token }) = warm_members(body) else { panic!("a page of members") };
+    let Ok(AwsReply::WarmMembers { members, next_token }) = warm_members(body, "DescribeWarmPool") else {
+        panic!("a page of members")
+    };
 
     assert_eq!(members, [WarmMember { id: "i-1".into(), state: "Warmed:Stopped".into() }]);
     assert_eq!(next_token, None);
