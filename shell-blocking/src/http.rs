@@ -88,6 +88,7 @@ pub(crate) fn exchange(agent: &Agent, request: Request<Option<Vec<u8>>>, bounds:
         None => send(agent, Request::from_parts(head, ()), bounds.timeout),
     };
     let mut response = sent.map_err(Fault::from)?;
+    let status = response.status().as_u16();
     let limit = u64::from(bounds.body_max);
     if response.body().content_length().is_some_and(|announced| announced > limit) {
         return Err(Fault::too_large(bounds.body_max));
@@ -97,13 +98,13 @@ pub(crate) fn exchange(agent: &Agent, request: Request<Option<Vec<u8>>>, bounds:
         if matches!(error, ureq::Error::BodyExceedsLimit(_)) {
             Fault::too_large(bounds.body_max)
         } else {
-            Fault::from(error)
+            Fault::from(error).in_reply(status)
         }
     })?;
     if u64::try_from(body.len()).unwrap_or(u64::MAX) > limit {
         return Err(Fault::too_large(bounds.body_max));
     }
-    Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
+    Ok(Answer { status, headers: response.headers().clone(), body })
 }
 
 fn send(

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningParams, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use poolkeeper_core::aws::AwsError;
+use poolkeeper_core::github::reply::TransportErrorKind;
 use poolkeeper_shell::aws::{refused, unparsed};
 use ureq::Agent;
 use ureq::http::{HeaderName, Request, header};
@@ -13,7 +14,7 @@ use ureq::http::{HeaderName, Request, header};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::xml;
-use crate::http::{Answer, Bounds, exchange};
+use crate::http::{Answer, Bounds, Fault, exchange};
 
 /// The most bytes of a reply: a page of a hundred groups with thousands of instances.
 const BODY_MAX: u32 = 64 << 20;
@@ -26,6 +27,14 @@ pub(super) struct Line {
     pub(super) endpoint: Endpoint,
     pub(super) region: String,
     pub(super) credentials: Arc<Credentials>,
+}
+
+/// What it means that no whole reply came.
+fn unanswered(Fault { kind, detail, status }: Fault) -> AwsError {
+    match status {
+        Some(status) if kind == TransportErrorKind::Broken => unparsed(status),
+        Some(_) | None => AwsError::Transport { message: detail },
+    }
 }
 
 /// A header of a request.
@@ -68,7 +77,7 @@ impl Line {
         if timeout.is_zero() {
             return Err(unsendable("no answer in time".to_owned()));
         }
-        exchange(agent, request, Bounds { timeout, body_max: BODY_MAX }).map_err(|fault| unsendable(fault.detail))
+        exchange(agent, request, Bounds { timeout, body_max: BODY_MAX }).map_err(unanswered)
     }
 
     fn sign(&self, mut request: Request<Option<Vec<u8>>>) -> Result<Request<Option<Vec<u8>>>, AwsError> {

@@ -12,12 +12,19 @@ use super::dial::NotConnected;
 pub(crate) struct Fault {
     pub(crate) kind: TransportErrorKind,
     pub(crate) detail: String,
+    /// The status of a reply whose body did not come whole.
+    pub(crate) status: Option<u16>,
 }
 
 impl Fault {
     pub(crate) fn too_large(body_max: u32) -> Self {
         let TransportError { kind, detail } = too_large(body_max);
-        Self { kind, detail }
+        Self { kind, detail, status: None }
+    }
+
+    /// The same of a reply that had begun.
+    pub(super) fn in_reply(self, status: u16) -> Self {
+        Self { status: Some(status), ..self }
     }
 
     /// The same for the machine, without what was sent.
@@ -28,7 +35,7 @@ impl Fault {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Self { kind: kind(&error), detail: words(&error) }
+        Self { kind: kind(&error), detail: words(&error), status: None }
     }
 }
 
