@@ -40,6 +40,8 @@ pub struct Plan {
     pub github: GitHubConfig,
     /// Authenticate as a GitHub App instead of by a personal access token.
     pub app: bool,
+    /// The daemon gives instances their runners.
+    pub managed: bool,
     /// Speak TLS on the GitHub port.
     pub tls: bool,
     /// The streams a client may have open at once on one HTTP/2 connection.
@@ -63,6 +65,7 @@ impl Plan {
             sets,
             github: GitHubConfig::default(),
             app: false,
+            managed: false,
             tls: false,
             max_concurrent_streams: MAX_CONCURRENT_STREAMS,
             state: true,
@@ -87,6 +90,7 @@ impl Plan {
             register: Duration::from_millis(50),
             leave: Duration::from_millis(50),
             retry: Duration::from_millis(500),
+            managed: self.managed,
             ..RunnersConfig::default()
         };
         let world =
@@ -122,13 +126,14 @@ impl Plan {
         };
         let state_dir = if self.state { format!("state_dir = {}", file("state")) } else { String::new() };
         let ca_file = if self.tls { format!("ca_file = {}", file("ca.pem")) } else { String::new() };
+        let runners = if self.managed { "runners = \"managed\"" } else { "" };
         let orgs = ORGS.map(quoted).join(", ");
         let Self { journal, more, .. } = self;
         format!(
             "stack = \"{STACK}\"\nowner = \"host-a\"\n{state_dir}\n\
              [github.main]\nurl = \"{}\"\n{credential}\norgs = [{orgs}]\n{ca_file}\n\
              [aws]\nregion = \"{REGION}\"\nendpoint_url = \"{}\"\n\
-             [pool]\nidle_grace = \"1s\"\n\
+             [pool]\nidle_grace = \"1s\"\n{runners}\n\
              [status]\nlisten = \"127.0.0.1:0\"\n\
              [journal]\ndir = {}\n{journal}\n{more}\n",
             sandbox.github_url,
