@@ -24,7 +24,7 @@ use poolkeeper_shell::vault::Vault;
 use ureq::Agent;
 
 use crate::crew::{Crew, Hand};
-use crate::http::{Dns, Proxies, Wires, tls_config};
+use crate::http::{Dns, INPUT_BYTES, Proxies, Wires, tls_config};
 use crate::inbox::Promise;
 use credentials::{Credentials, Environment};
 use endpoint::{AUTO_SCALING, Endpoint, SSM};
@@ -113,7 +113,7 @@ impl Aws {
 
 impl Services {
     fn agent(&self) -> Agent {
-        self.wires.agent(self.auto_scaling.endpoint.url.starts_with("https:"))
+        self.wires.agent(self.auto_scaling.endpoint.url.starts_with("https:"), INPUT_BYTES)
     }
 }
 

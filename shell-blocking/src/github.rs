@@ -18,7 +18,7 @@ use ureq::Agent;
 use ureq::http::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::crew::{Crew, Hand};
-use crate::http::{Bounds, Dns, Wires, exchange, of_config, tls_config};
+use crate::http::{Bounds, Dns, INPUT_BYTES, LISTENER_INPUT_BYTES, Wires, exchange, of_config, tls_config};
 use crate::inbox::Promise;
 
 /// The most listeners, one thread each.
@@ -99,11 +99,16 @@ fn wires(settings: &GitHubSettings, dns: &Dns) -> Result<Wires, String> {
 
 impl Line {
     fn new(carriage: &Arc<Carriage>) -> Self {
-        let crew = |name, threads_max| {
+        let crew = |name, threads_max, input_bytes| {
             let carriage = Arc::clone(carriage);
-            Crew::new(name, threads_max, move || Box::new(Courier { carriage: Arc::clone(&carriage), agent: None }))
+            Crew::new(name, threads_max, move || {
+                Box::new(Courier { carriage: Arc::clone(&carriage), agent: None, input_bytes })
+            })
         };
-        Self { listeners: crew("listener", LISTENERS_MAX), workers: crew("github", WORKERS_MAX) }
+        Self {
+            listeners: crew("listener", LISTENERS_MAX, LISTENER_INPUT_BYTES),
+            workers: crew("github", WORKERS_MAX, INPUT_BYTES),
+        }
     }
 }
 
@@ -118,13 +123,14 @@ struct Carriage {
 struct Courier {
     carriage: Arc<Carriage>,
     agent: Option<Agent>,
+    input_bytes: usize,
 }
 
 impl Hand<Call> for Courier {
     fn carry(&mut self, call: Call) {
         let Call { id, kind, request, promise } = call;
         let https = request.url.starts_with("https:");
-        let agent = self.agent.get_or_insert_with(|| self.carriage.wires.agent(https)).clone();
+        let agent = self.agent.get_or_insert_with(|| self.carriage.wires.agent(https, self.input_bytes)).clone();
         if !promise.carried_by(&agent) {
             return;
         }

@@ -24,7 +24,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// The most hosts that one agent keeps a connection to: a thread speaks to GitHub's API and to its Actions Service.
 const IDLE_MAX: usize = 2;
-const INPUT_BUFFER_BYTES: usize = 16 << 10;
+/// What a thread reads into, which has to hold a reply's head.
+pub(crate) const INPUT_BYTES: usize = 16 << 10;
+/// The same for a listener: what a held poll costs is mostly this.
+pub(crate) const LISTENER_INPUT_BYTES: usize = 8 << 10;
 const OUTPUT_BUFFER_BYTES: usize = 4 << 10;
 /// The most bytes of a reply's head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -54,7 +57,7 @@ pub(crate) struct Bounds {
 
 impl Wires {
     /// A new agent, with connections of its own.
-    pub(crate) fn agent(&self, https: bool) -> Agent {
+    pub(crate) fn agent(&self, https: bool, input_bytes: usize) -> Agent {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -70,7 +73,7 @@ impl Wires {
             .max_idle_connections_per_host(1)
             .max_idle_age(IDLE_TIMEOUT)
             .max_response_header_size(HEAD_BYTES_MAX)
-            .input_buffer_size(INPUT_BUFFER_BYTES)
+            .input_buffer_size(input_bytes)
             .output_buffer_size(OUTPUT_BUFFER_BYTES)
             .build();
         Agent::with_parts(config, Dial::connector(Arc::clone(&self.tls)), self.dns.clone())

@@ -7,7 +7,7 @@ use aws_credential_types::Credentials as Keys;
 use ureq::http::{HeaderValue, Request, Uri, header};
 
 use super::{Environment, fetched};
-use crate::http::{Answer, Bounds, Wires, exchange};
+use crate::http::{Answer, Bounds, INPUT_BYTES, Wires, exchange};
 
 const CONTAINER: &str = "http://169.254.170.2";
 /// Hosts besides loopback that may be asked for credentials without TLS: those of ECS and of EKS.
@@ -115,7 +115,7 @@ impl Metadata {
         let puts = request.method_ref().is_some_and(|method| method == "PUT");
         let request = request.body(puts.then(Vec::new)).map_err(|error| format!("{source}: {error}"))?;
         let https = request.uri().scheme_str() == Some("https");
-        let answer = exchange(&self.wires.agent(https), request, BOUNDS)
+        let answer = exchange(&self.wires.agent(https, INPUT_BYTES), request, BOUNDS)
             .map_err(|fault| format!("{source}: {}", fault.detail))?;
         if answer.status == OK { Ok(answer) } else { Err(format!("{source}: HTTP {}", answer.status)) }
     }
