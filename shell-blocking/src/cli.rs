@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -58,12 +59,15 @@ enum Failure {
     Config(String),
     /// Something else went wrong.
     Failed(String),
+    /// It failed, and has said why.
+    Told,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(text) | Self::Failed(text) => f.write_str(text),
+            Self::Told => Ok(()),
         }
     }
 }
@@ -93,7 +97,7 @@ impl Failure {
     const fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => EXIT_CONFIG,
-            Self::Failed(_) => EXIT_FAILED,
+            Self::Failed(_) | Self::Told => EXIT_FAILED,
         }
     }
 }
@@ -104,7 +108,10 @@ pub(crate) fn main() -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _nobody_to_tell = writeln!(io::stderr().lock(), "poolkeeper-blocking: {failure}");
+            let text = failure.to_string();
+            if !text.is_empty() {
+                let _nobody_to_tell = writeln!(io::stderr().lock(), "poolkeeper-blocking: {text}");
+            }
             ExitCode::from(failure.exit_code())
         }
     }
@@ -124,7 +131,8 @@ fn run(args: RunArgs) -> Result<(), Failure> {
         .spawn(move || pass_on(signals, &inbox))?;
     tracing::info!("poolkeeper {}", *VERSION);
     systemd::ready();
-    match daemon.run() {
+    // A panic has told of itself.
+    match catch_unwind(AssertUnwindSafe(|| daemon.run())).map_err(|_| Failure::Told)? {
         ExitReason::Stopped | ExitReason::StoppedAtDeadline => Ok(()),
     }
 }
