@@ -21,6 +21,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, GroupQuery};
 use poolkeeper_core::event::Event;
 use poolkeeper_core::github::request::RequestId;
+use poolkeeper_shell::aws::{self, NoRegion};
 use poolkeeper_shell::config::AwsSettings;
 use poolkeeper_shell::telemetry::Telemetry;
 use poolkeeper_shell::vault::Vault;
@@ -38,21 +39,6 @@ pub struct Aws {
     store: Store,
     telemetry: Arc<Telemetry>,
 }
-
-/// No region is configured, and none was found where the SDK looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoRegion;
-
-impl std::fmt::Display for NoRegion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(
-            "aws.region: no region is configured, and none was found in AWS_REGION, the profile or the \
-             instance metadata; set region in [aws]",
-        )
-    }
-}
-
-impl std::error::Error for NoRegion {}
 
 impl Aws {
     /// Makes the client. Region and credentials that are not given are found as the SDK finds them, credentials with
@@ -119,7 +105,7 @@ impl Aws {
             AwsCall::SetDesiredCapacity { group, desired } => self.set_desired_capacity(group, desired).await,
             AwsCall::Instances { group, call } => self.about_instances(group, call).await,
         };
-        let outcome = result.as_ref().map_or_else(fault::kind, |_| "ok");
+        let outcome = result.as_ref().map_or_else(aws::kind, |_| "ok");
         self.telemetry.aws_call(name, outcome, started.elapsed());
         result
     }

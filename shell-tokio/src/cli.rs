@@ -16,8 +16,7 @@ use std::sync::LazyLock;
 use clap::{Args, Parser, Subcommand};
 use poolkeeper_shell::PROTOCOL;
 use poolkeeper_shell::config::{self, ConfigProblem, DaemonConfig};
-
-use crate::daemon::StartProblem;
+use poolkeeper_shell::start::StartProblem;
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_CONFIG: u8 = 2;

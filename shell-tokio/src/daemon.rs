@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
 use poolkeeper_core::event::{Effect, Event, ExitReason, Memory};
+use poolkeeper_shell::clock::Clock;
 use poolkeeper_shell::config::DaemonConfig;
 use poolkeeper_shell::driver::Driver;
 use poolkeeper_shell::status::{Query, StatusServer};
@@ -20,9 +21,7 @@ use poolkeeper_shell::vault::Vault;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::clock::Clock;
 use calls::Calls;
-pub use open::StartProblem;
 use plan::Withheld;
 pub use plan::{Plan, PlannedPool, Standing};
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use clap::{Args, ValueEnum};
+use poolkeeper_shell::clock;
 use poolkeeper_shell::config::{self, DaemonConfig, JournalSettings};
 use poolkeeper_shell::logging;
 use poolkeeper_simulator::github::{GitHubConfig, SetKey};
@@ -19,7 +20,6 @@ use poolkeeper_simulator::workload::WorkloadConfig;
 use poolkeeper_simulator::world::{LeftBehind, Totals, World, WorldConfig};
 
 use crate::cli::{Failure, runtime};
-use crate::clock;
 use crate::daemon::{Daemon, Ended, Handle, Options};
 use report::Report;
 use screen::Screen;

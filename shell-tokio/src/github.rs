@@ -5,26 +5,25 @@ mod fault;
 mod polls;
 mod tls;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use poolkeeper_core::event::Event;
-use poolkeeper_core::github::reply::{Reply, ReplyHeaders, TransportError, TransportErrorKind};
+use poolkeeper_core::github::reply::{Reply, ReplyHeaders, TransportError};
 use poolkeeper_core::github::request::{CallKind, Header, Method, Request, RequestId};
 use poolkeeper_core::seal::{RawReply, Secret};
+use poolkeeper_shell::clock;
 use poolkeeper_shell::config::GitHubSettings;
 use poolkeeper_shell::telemetry::Telemetry;
+use poolkeeper_shell::transport::{ConnectionProblem, not_sent, outcome, too_large};
 use poolkeeper_shell::vault::Vault;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use tokio::task::AbortHandle;
 
-use crate::clock;
 use crate::inbox::Promise;
 use clients::Clients;
-pub(crate) use fault::words;
-use fault::{not_sent, too_large, transport_error};
+use fault::transport_error;
 use polls::{Poll, Polls};
 
 /// A body is read into memory as it comes, beginning with no more than this.
@@ -37,23 +36,6 @@ pub struct GitHub {
     vault: Arc<Vault>,
     telemetry: Arc<Telemetry>,
 }
-
-/// Why no transport can be made, and for which connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectionProblem {
-    /// The connection, by its name in the config.
-    pub connection: String,
-    /// What is wrong with its `ca_file` or `proxy`.
-    pub problem: String,
-}
-
-impl std::fmt::Display for ConnectionProblem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "github.{}: {}; mend ca_file or proxy", self.connection, self.problem)
-    }
-}
-
-impl std::error::Error for ConnectionProblem {}
 
 impl GitHub {
     /// Makes the HTTP clients of every connection.
@@ -171,10 +153,7 @@ impl GitHub {
     }
 
     fn count(&self, call: CallKind, connection: &str, result: &Result<Reply, TransportError>, started: Instant) {
-        let outcome = match result {
-            Ok(reply) => status_text(reply.status),
-            Err(error) => error_text(error.kind),
-        };
+        let outcome = outcome(result.as_ref().map(|reply| reply.status).map_err(|error| error.kind));
         self.telemetry.github_call(call, connection, &outcome, started.elapsed());
     }
 }
@@ -223,26 +202,6 @@ const fn wire_method(method: Method) -> reqwest::Method {
         Method::Patch => reqwest::Method::PATCH,
         Method::Delete => reqwest::Method::DELETE,
     }
-}
-
-fn status_text(status: u16) -> Cow<'static, str> {
-    match status {
-        200 => Cow::Borrowed("200"),
-        202 => Cow::Borrowed("202"),
-        204 => Cow::Borrowed("204"),
-        other => Cow::Owned(other.to_string()),
-    }
-}
-
-const fn error_text(kind: TransportErrorKind) -> Cow<'static, str> {
-    Cow::Borrowed(match kind {
-        TransportErrorKind::Connect => "connect",
-        TransportErrorKind::TimedOut => "timed_out",
-        TransportErrorKind::Broken => "broken",
-        TransportErrorKind::TooLarge => "too_large",
-        TransportErrorKind::Cancelled => "cancelled",
-        TransportErrorKind::NotSent => "not_sent",
-    })
 }
 
 async fn receive(

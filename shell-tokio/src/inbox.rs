@@ -1,9 +1,9 @@
 //! The way back into the loop: one bounded queue, and for each call a promise that is kept exactly once.
 
-use poolkeeper_core::aws::AwsError;
 use poolkeeper_core::event::Event;
-use poolkeeper_core::github::reply::{TransportError, TransportErrorKind};
+use poolkeeper_core::github::reply::TransportErrorKind;
 use poolkeeper_core::github::request::RequestId;
+use poolkeeper_shell::transport::Peer;
 use tokio::sync::mpsc;
 
 /// The most calls under way at once, one poll for each of the most pools included.
@@ -20,12 +20,6 @@ pub struct Inbox {
 pub struct Promise {
     peer: Peer,
     place: Option<mpsc::OwnedPermit<Event>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Peer {
-    GitHub(RequestId),
-    Aws(RequestId),
 }
 
 impl Inbox {
@@ -62,7 +56,7 @@ impl Inbox {
         match self.sender.clone().try_reserve_owned() {
             Ok(place) => Ok(Promise { peer, place: Some(place) }),
             Err(_full) => Err(Box::new(
-                peer.answer(TransportErrorKind::NotSent, "too many calls are under way: nothing was sent"),
+                peer.unanswered(TransportErrorKind::NotSent, "too many calls are under way: nothing was sent"),
             )),
         }
     }
@@ -81,22 +75,11 @@ impl Drop for Promise {
     fn drop(&mut self) {
         let Some(place) = self.place.take() else { return };
         let event = if std::thread::panicking() {
-            self.peer.answer(TransportErrorKind::Broken, "the call's task failed")
+            self.peer.unanswered(TransportErrorKind::Broken, "the call's task failed")
         } else {
-            self.peer.answer(TransportErrorKind::Cancelled, "called off")
+            self.peer.unanswered(TransportErrorKind::Cancelled, "called off")
         };
         place.send(event);
-    }
-}
-
-impl Peer {
-    fn answer(self, kind: TransportErrorKind, detail: &str) -> Event {
-        match self {
-            Self::GitHub(id) => {
-                Event::GitHubReply { id, result: Err(TransportError { kind, detail: detail.to_owned() }) }
-            }
-            Self::Aws(id) => Event::AwsReply { id, result: Err(AwsError::Transport { message: detail.to_owned() }) },
-        }
     }
 }
 

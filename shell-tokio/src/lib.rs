@@ -2,11 +2,9 @@
 
 pub mod aws;
 pub mod cli;
-pub mod clock;
 pub mod daemon;
 #[cfg(feature = "demo")]
 mod demo;
 pub mod github;
 pub mod inbox;
 pub mod operator;
-mod systemd;

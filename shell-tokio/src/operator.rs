@@ -15,11 +15,11 @@ use poolkeeper_core::github::request::CallKind;
 use poolkeeper_core::limiter::{GITHUB, Limiter};
 use poolkeeper_core::notice::ConnectionFact;
 use poolkeeper_core::rng::Rng;
+use poolkeeper_shell::clock::Clock;
 use poolkeeper_shell::vault::Vault;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::clock::Clock;
 use crate::github::GitHub;
 use crate::inbox::Inbox;
 

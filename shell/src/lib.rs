@@ -1,17 +1,22 @@
 //! What every poolkeeper daemon needs and no runtime gives: config, vault, journal files, state directory, status
 //! server, metrics and notice text. There is no HTTP client, no TLS and no async in here.
 
+pub mod aws;
+pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod journal;
 pub mod logging;
 pub mod notice_text;
+pub mod start;
 pub mod state;
 pub mod status;
 pub mod story;
+pub mod systemd;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod transport;
 pub mod vault;
 
 /// The version of what daemon and instances' agents agree upon: the name of the parameter a runner's config is in, what

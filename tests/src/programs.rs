@@ -18,13 +18,56 @@ const MEDDLING: [&str; 10] = [
     "GITHUB_ACTIONS_FORCE_GHES",
 ];
 
-/// The daemon, with credentials for the sandbox's AWS.
+/// One of the two daemons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shell {
+    /// `poolkeeper`.
+    Tokio,
+    /// `poolkeeper-blocking`.
+    Blocking,
+}
+
+impl Shell {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Tokio, Self::Blocking];
+
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Tokio => "poolkeeper",
+            Self::Blocking => "poolkeeper-blocking",
+        }
+    }
+}
+
+/// Makes two tests of each function that takes a [`Shell`].
+#[macro_export]
+macro_rules! on_both_shells {
+    ($($test:ident),+ $(,)?) => {
+        mod tokio {
+            $(#[test] fn $test() { super::$test($crate::programs::Shell::Tokio); })+
+        }
+        mod blocking {
+            $(#[test] fn $test() { super::$test($crate::programs::Shell::Blocking); })+
+        }
+    };
+}
+
+/// The daemon `poolkeeper`, with credentials for the sandbox's AWS.
 ///
 /// # Panics
 /// When it was not built.
 #[must_use]
 pub fn poolkeeper() -> Command {
-    let mut command = Command::new(path("poolkeeper"));
+    daemon(Shell::Tokio)
+}
+
+/// A daemon, with credentials for the sandbox's AWS.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn daemon(shell: Shell) -> Command {
+    let mut command = Command::new(path(shell.program()));
     for name in MEDDLING {
         command.env_remove(name);
     }

@@ -18,7 +18,7 @@ use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
-use crate::programs;
+use crate::programs::{self, Shell};
 use crate::wait::{LONG, until};
 
 /// The client id of the sandbox's GitHub App.
@@ -30,6 +30,8 @@ const JOB: Duration = Duration::from_millis(2200);
 /// What a [`Site`] is made of.
 #[derive(Debug)]
 pub struct Plan {
+    /// The daemon.
+    pub shell: Shell,
     /// The groups.
     pub groups: Vec<GroupSpec>,
     /// The scale sets that should be listened to.
@@ -58,6 +60,7 @@ impl Plan {
     pub fn new(pools: usize) -> Self {
         let Scenery { groups, sets } = Scenery::new(pools);
         Self {
+            shell: Shell::Tokio,
             groups,
             sets,
             github: GitHubConfig::default(),
@@ -105,7 +108,7 @@ impl Plan {
         write_private(&path("app.pem"), key_pem.as_deref().unwrap_or_default());
         let config = path("poolkeeper.toml");
         write_private(&config, &self.config(dir.path(), &sandbox));
-        Site { dir, config, sandbox, sets: self.sets, key_pem }
+        Site { shell: self.shell, dir, config, sandbox, sets: self.sets, key_pem }
     }
 
     /// Gives the sandbox an App, and returns the App's private key.
@@ -146,6 +149,7 @@ impl Plan {
 /// A sandbox, and the files of a daemon that serves it.
 #[derive(Debug)]
 pub struct Site {
+    shell: Shell,
     dir: TempDir,
     /// The daemon's config.
     pub config: PathBuf,
@@ -177,7 +181,7 @@ impl Site {
     /// A command of the daemon's program, with the site's config.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = programs::poolkeeper();
+        let mut command = programs::daemon(self.shell);
         command.args(arguments).arg("--config").arg(&self.config);
         command
     }

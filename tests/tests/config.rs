@@ -6,9 +6,17 @@ use std::process::Output;
 
 use poolkeeper_core::time::Duration as Span;
 use poolkeeper_simulator::github::GitHubConfig;
+use poolkeeper_tests::programs::Shell;
 use poolkeeper_tests::site::{Plan, Site, edit};
 use poolkeeper_tests::wait::{LONG, until};
 use rustix::process::Signal;
+
+poolkeeper_tests::on_both_shells!(
+    a_bad_config_gets_one_message_and_exit_code_2_and_nothing_starts,
+    a_config_that_turns_bad_leaves_the_old_one_in_force,
+    a_good_config_is_taken_on_sighup,
+    variables_stand_for_keys,
+);
 
 /// A way to spoil a good config, and what the message must say.
 struct Spoiled {
@@ -92,10 +100,9 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-#[test]
-fn a_bad_config_gets_one_message_and_exit_code_2_and_nothing_starts() {
+fn a_bad_config_gets_one_message_and_exit_code_2_and_nothing_starts(shell: Shell) {
     for Spoiled { what, spoil, says } in SPOILED {
-        let site = Plan::new(1).build();
+        let site = Plan { shell, ..Plan::new(1) }.build();
         spoil(&site);
 
         let done = site.run(&["run"]);
@@ -113,9 +120,8 @@ fn a_bad_config_gets_one_message_and_exit_code_2_and_nothing_starts() {
     }
 }
 
-#[test]
-fn a_config_that_turns_bad_leaves_the_old_one_in_force() {
-    let site = Plan::new(2).build();
+fn a_config_that_turns_bad_leaves_the_old_one_in_force(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(2) }.build();
     let mut daemon = site.listening_daemon();
     let good = fs::read_to_string(&site.config).unwrap();
     let token = fs::read_to_string(site.path("token")).unwrap();
@@ -143,10 +149,9 @@ fn a_config_that_turns_bad_leaves_the_old_one_in_force() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[test]
-fn a_good_config_is_taken_on_sighup() {
+fn a_good_config_is_taken_on_sighup(shell: Shell) {
     let github = GitHubConfig { poll_hold: Span::from_millis(500), ..GitHubConfig::default() };
-    let site = Plan { github, ..Plan::new(3) }.build();
+    let site = Plan { shell, github, ..Plan::new(3) }.build();
     let daemon = site.listening_daemon();
 
     edit(&site.config, "[pool]", "[pool]\nsize_max = 7");
@@ -160,9 +165,8 @@ fn a_good_config_is_taken_on_sighup() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[test]
-fn variables_stand_for_keys() {
-    let site = Plan::new(1).build();
+fn variables_stand_for_keys(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(1) }.build();
     let mut command = site.command(&["run"]);
     command.env("POOLKEEPER_POOL__SIZE_MAX", "many");
 

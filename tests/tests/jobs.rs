@@ -2,7 +2,13 @@
 #![cfg(test)]
 
 use poolkeeper_tests::daemon::Daemon;
+use poolkeeper_tests::programs::Shell;
 use poolkeeper_tests::site::{Plan, Site};
+
+poolkeeper_tests::on_both_shells!(
+    groups_follow_demand_up_and_down_with_a_personal_access_token,
+    groups_follow_demand_with_a_github_app,
+);
 
 const POOLS: usize = 6;
 const JOBS_A_POOL: usize = 3;
@@ -19,9 +25,8 @@ fn run_jobs(site: &Site) -> Daemon {
     daemon
 }
 
-#[test]
-fn groups_follow_demand_up_and_down_with_a_personal_access_token() {
-    let site = Plan::new(POOLS).build();
+fn groups_follow_demand_up_and_down_with_a_personal_access_token(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(POOLS) }.build();
     let daemon = run_jobs(&site);
 
     let totals = site.totals();
@@ -33,9 +38,8 @@ fn groups_follow_demand_up_and_down_with_a_personal_access_token() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[test]
-fn groups_follow_demand_with_a_github_app() {
-    let site = Plan { app: true, ..Plan::new(POOLS) }.build();
+fn groups_follow_demand_with_a_github_app(shell: Shell) {
+    let site = Plan { shell, app: true, ..Plan::new(POOLS) }.build();
     let daemon = run_jobs(&site);
 
     let totals = site.totals();

@@ -8,7 +8,17 @@ use std::process::{Command, Output, Stdio};
 use poolkeeper_shell::journal;
 use poolkeeper_tests::daemon::Daemon;
 use poolkeeper_tests::programs;
+use poolkeeper_tests::programs::Shell;
 use poolkeeper_tests::site::{Plan, Site};
+
+poolkeeper_tests::on_both_shells!(
+    a_journal_replays_whole_and_each_segment_alone,
+    a_journal_cut_by_kill_9_replays_and_so_does_the_next_life,
+    a_journal_that_was_tampered_with_does_not_replay,
+    journal_and_state_are_for_the_owners_eyes_only,
+    a_journal_that_cannot_be_made_is_told_of_and_the_daemon_goes_on,
+    a_disk_that_fills_up_closes_the_journal_and_the_daemon_goes_on,
+);
 
 fn replay(files: &[PathBuf]) -> Output {
     programs::poolkeeper_sim().arg("replay").args(files).output().unwrap()
@@ -40,9 +50,8 @@ fn run_until_segments(site: &Site, count: usize) -> Daemon {
     daemon
 }
 
-#[test]
-fn a_journal_replays_whole_and_each_segment_alone() {
-    let site = Plan { journal: "segment_age = \"1s\"".to_owned(), ..Plan::new(3) }.build();
+fn a_journal_replays_whole_and_each_segment_alone(shell: Shell) {
+    let site = Plan { shell, journal: "segment_age = \"1s\"".to_owned(), ..Plan::new(3) }.build();
     assert_eq!(run_until_segments(&site, 3).stop(), 0);
 
     let files = site.journals();
@@ -52,9 +61,8 @@ fn a_journal_replays_whole_and_each_segment_alone() {
     }
 }
 
-#[test]
-fn a_journal_cut_by_kill_9_replays_and_so_does_the_next_life() {
-    let site = Plan::new(2).build();
+fn a_journal_cut_by_kill_9_replays_and_so_does_the_next_life(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(2) }.build();
     let daemon = site.listening_daemon();
     site.queue(3);
     site.until("jobs that run", &daemon, |world| world.ledger().pools().values().any(|pool| pool.running > 0));
@@ -72,9 +80,8 @@ fn a_journal_cut_by_kill_9_replays_and_so_does_the_next_life() {
     assert_replays(&site.journals());
 }
 
-#[test]
-fn a_journal_that_was_tampered_with_does_not_replay() {
-    let site = Plan::new(1).build();
+fn a_journal_that_was_tampered_with_does_not_replay(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(1) }.build();
     let daemon = site.listening_daemon();
     site.queue(2);
     site.until_jobs_end(&daemon);
@@ -96,10 +103,9 @@ fn a_journal_that_was_tampered_with_does_not_replay() {
     assert!(stdout(&done).contains("tampered.jsonl:"), "{}", stdout(&done));
 }
 
-#[test]
-fn journal_and_state_are_for_the_owners_eyes_only() {
+fn journal_and_state_are_for_the_owners_eyes_only(shell: Shell) {
     use std::os::unix::fs::PermissionsExt;
-    let site = Plan::new(1).build();
+    let site = Plan { shell, ..Plan::new(1) }.build();
     assert_eq!(site.listening_daemon().stop(), 0);
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
 
@@ -125,9 +131,8 @@ fn goes_on_without(site: &Site, daemon: &mut Daemon) {
     assert_eq!(daemon.get("/readyz").status, 200);
 }
 
-#[test]
-fn a_journal_that_cannot_be_made_is_told_of_and_the_daemon_goes_on() {
-    let site = Plan::new(2).build();
+fn a_journal_that_cannot_be_made_is_told_of_and_the_daemon_goes_on(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(2) }.build();
     fs::write(site.path("journal"), "a file where the directory should be").unwrap();
     let mut daemon = site.daemon();
 
@@ -154,9 +159,8 @@ fn on_a_full_disk(command: &Command) -> Command {
     limited
 }
 
-#[test]
-fn a_disk_that_fills_up_closes_the_journal_and_the_daemon_goes_on() {
-    let site = Plan::new(2).build();
+fn a_disk_that_fills_up_closes_the_journal_and_the_daemon_goes_on(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(2) }.build();
     let mut daemon = Daemon::spawn(on_a_full_disk(&site.command(&["run"])), &site.path("log"));
 
     goes_on_without(&site, &mut daemon);

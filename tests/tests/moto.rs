@@ -21,7 +21,15 @@ use poolkeeper_simulator::world::{World, WorldConfig};
 use poolkeeper_tests::bench::daemon::Daemon;
 use poolkeeper_tests::bench::pause;
 use poolkeeper_tests::moto::Moto;
+use poolkeeper_tests::programs::Shell;
 use tempfile::TempDir;
+
+poolkeeper_tests::on_both_shells!(
+    the_right_groups_become_pools_and_their_capacity_follows_demand,
+    groups_beyond_the_first_page_are_found,
+    a_managed_instance_gets_its_config_and_ends_with_everything_it_had,
+    an_instance_whose_runner_never_comes_up_is_ended_and_its_place_is_kept,
+);
 
 const LONG: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -29,8 +37,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const MANY: usize = 103;
 const LAUNCH_CONFIGURATION: &str = "runner";
 
-#[test]
-fn the_right_groups_become_pools_and_their_capacity_follows_demand() {
+fn the_right_groups_become_pools_and_their_capacity_follows_demand(shell: Shell) {
     let Some(moto) = moto() else { return };
     let groups = Groups::of(&moto);
     groups.create("ci-acme-linux", &pool_tags(STACK, "acme", "linux"));
@@ -41,7 +48,7 @@ fn the_right_groups_become_pools_and_their_capacity_follows_demand() {
     let (linux, gpu) = (SetKey::new("acme", "acme-linux"), SetKey::new("widgets", "widgets-gpu"));
     let sets = vec![linux.clone(), SetKey::new("acme", "acme-arm"), gpu.clone()];
 
-    let mut scene = Scene::start(&moto);
+    let mut scene = Scene::start(shell, &moto);
     scene.wait_until("every set has its poll", |sandbox| sandbox.with(|world, _| world.is_listened_to(&sets)));
     assert_eq!(scene.sets(), sets.iter().map(ToString::to_string).collect());
 
@@ -56,7 +63,7 @@ fn the_right_groups_become_pools_and_their_capacity_follows_demand() {
         instance.lifecycle_state == Some(LifecycleState::InService) && instance.protected_from_scale_in == Some(true)
     }));
 
-    for job in &jobs[..2] {
+    for job in jobs.iter().take(2) {
         assert!(scene.sandbox.with(|world, at| world.cancel_job(at, *job)));
     }
     scene.wait_until("capacity goes down", |_| groups.desired("ci-acme-linux") == 1);
@@ -68,8 +75,7 @@ fn the_right_groups_become_pools_and_their_capacity_follows_demand() {
     }
 }
 
-#[test]
-fn groups_beyond_the_first_page_are_found() {
+fn groups_beyond_the_first_page_are_found(shell: Shell) {
     let Some(moto) = moto() else { return };
     let groups = Groups::of(&moto);
     let pools: Vec<String> = (1..=MANY).map(|n| format!("pool-{n:03}")).collect();
@@ -78,7 +84,7 @@ fn groups_beyond_the_first_page_are_found() {
     }
     let sets: Vec<SetKey> = pools.iter().map(|pool| SetKey::new("acme", &format!("acme-{pool}"))).collect();
 
-    let mut scene = Scene::start(&moto);
+    let mut scene = Scene::start(shell, &moto);
     scene.wait_until("every set has its poll", |sandbox| sandbox.with(|world, _| world.is_listened_to(&sets)));
     scene.queue(sets.last().unwrap());
 
@@ -87,13 +93,12 @@ fn groups_beyond_the_first_page_are_found() {
     assert_eq!(scene.sets().len(), MANY);
 }
 
-#[test]
-fn a_managed_instance_gets_its_config_and_ends_with_everything_it_had() {
+fn a_managed_instance_gets_its_config_and_ends_with_everything_it_had(shell: Shell) {
     let Some(moto) = moto() else { return };
     let groups = Groups::of(&moto);
     groups.create("ci-acme-linux", &pool_tags(STACK, "acme", "linux"));
     let linux = SetKey::new("acme", "acme-linux");
-    let mut scene = Scene::start_with(&moto, true);
+    let mut scene = Scene::start_with(shell, &moto, true);
     scene.wait_until("the set has its poll", |sandbox| {
         sandbox.with(|world, _| world.is_listened_to(std::slice::from_ref(&linux)))
     });
@@ -115,15 +120,14 @@ fn a_managed_instance_gets_its_config_and_ends_with_everything_it_had() {
     assert_eq!(scene.sandbox.with(|world, _| world.github_model().runners_named(&instance).count()), 0);
 }
 
-#[test]
-fn an_instance_whose_runner_never_comes_up_is_ended_and_its_place_is_kept() {
+fn an_instance_whose_runner_never_comes_up_is_ended_and_its_place_is_kept(shell: Shell) {
     let Some(moto) = moto() else { return };
     let groups = Groups::of(&moto);
     let mut tags = pool_tags(STACK, "acme", "linux").to_vec();
     tags.push(("runs-on-boot-deadline", "2s".to_owned()));
     groups.create("ci-acme-linux", &tags);
     let linux = SetKey::new("acme", "acme-linux");
-    let mut scene = Scene::start_with(&moto, true);
+    let mut scene = Scene::start_with(shell, &moto, true);
     scene.wait_until("the set has its poll", |sandbox| {
         sandbox.with(|world, _| world.is_listened_to(std::slice::from_ref(&linux)))
     });
@@ -148,7 +152,7 @@ fn moto() -> Option<Moto> {
 struct Groups {
     client: Client,
     ssm: aws_sdk_ssm::Client,
-    runtime: tokio::runtime::Runtime,
+    runtime: ::tokio::runtime::Runtime,
 }
 
 impl Groups {
@@ -160,7 +164,7 @@ impl Groups {
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .endpoint_url(&moto.url)
             .build();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = ::tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let ssm = aws_sdk_ssm::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(REGION))
@@ -240,11 +244,11 @@ struct Scene {
 }
 
 impl Scene {
-    fn start(moto: &Moto) -> Self {
-        Self::start_with(moto, false)
+    fn start(shell: Shell, moto: &Moto) -> Self {
+        Self::start_with(shell, moto, false)
     }
 
-    fn start_with(moto: &Moto, managed: bool) -> Self {
+    fn start_with(shell: Shell, moto: &Moto, managed: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let github = GitHubConfig::default();
         let pat = github.pat.clone().unwrap();
@@ -256,7 +260,7 @@ impl Scene {
         let grace = if managed { "" } else { "\n[pool]\nidle_grace = \"1s\"\n" };
         let config = config.replace(&sandbox.aws_url, &moto.url) + grace;
         std::fs::write(&files.config, config).unwrap();
-        let daemon = Daemon::spawn(&files.config, &dir.path().join("daemon.log")).unwrap();
+        let daemon = Daemon::spawn(shell, &files.config, &dir.path().join("daemon.log")).unwrap();
         Self { sandbox, daemon, _dir: dir }
     }
 

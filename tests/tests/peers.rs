@@ -9,9 +9,25 @@ use poolkeeper_simulator::github::{GitHubConfig, Style};
 use poolkeeper_simulator::workload::JobPlan;
 use poolkeeper_simulator::world::{FaultAction, Totals};
 use poolkeeper_tests::daemon::Daemon;
+use poolkeeper_tests::programs::Shell;
 use poolkeeper_tests::site::{Plan, Site, status};
 use poolkeeper_tests::wait::{LONG, until};
 use rustix::process::Signal;
+
+poolkeeper_tests::on_both_shells!(
+    refused_token_calls_are_tried_again,
+    garbage_for_tokens_is_tried_again,
+    refused_pool_calls_lose_no_message,
+    garbage_in_pool_calls_loses_no_message,
+    replies_that_are_lost_lose_no_message,
+    unknown_message_types_and_zero_counts_lose_no_message,
+    a_broken_aws_is_tried_again,
+    a_peer_that_fails_for_ever_is_asked_ever_less_often,
+    retry_after_is_kept,
+    a_hung_poll_holds_up_nobody_else_and_a_stop_does_not_wait_for_it,
+    a_stop_does_not_wait_for_a_hung_call,
+    evicted_sessions_are_replaced,
+);
 
 /// The calls that lead to an admin connection.
 const TOKEN_CALLS: [&str; 4] = ["installation", "access_token", "registration_token", "admin_connection"];
@@ -32,14 +48,14 @@ const AWS_CALLS: [&str; 2] = ["DescribeAutoScalingGroups", "SetDesiredCapacity"]
 const MOST_CALLS: u64 = 400;
 
 /// A site whose jobs are acquired, as on an Enterprise Server, so that every call there is gets made.
-fn site(pools: usize) -> Site {
+fn site(shell: Shell, pools: usize) -> Site {
     let github = GitHubConfig {
         style: Style::Enterprise,
         session_idle: Span::from_secs(3),
         poll_hold: Span::from_secs(3),
         ..GitHubConfig::default()
     };
-    Plan { github, app: true, ..Plan::new(pools) }.build()
+    Plan { shell, github, app: true, ..Plan::new(pools) }.build()
 }
 
 /// Where a fault is counted.
@@ -94,8 +110,8 @@ fn harms(action: &FaultAction, call: &str) -> bool {
 }
 
 /// Breaks each of the calls once, from the daemon's very start, and sees every job through all the same.
-fn survives(action: &FaultAction, calls: &[&str], counted: Counted) {
-    let site = site(1);
+fn survives(shell: Shell, action: &FaultAction, calls: &[&str], counted: Counted) {
+    let site = site(shell, 1);
     for call in calls {
         site.inject(call, 1, action);
     }
@@ -133,10 +149,10 @@ fn survives(action: &FaultAction, calls: &[&str], counted: Counted) {
 }
 
 /// Runs the same for several faults side by side: each is mostly a wait for the next try.
-fn survive_all(actions: &[(FaultAction, Counted)], calls: &[&str]) {
+fn survive_all(shell: Shell, actions: &[(FaultAction, Counted)], calls: &[&str]) {
     std::thread::scope(|scope| {
         for (action, counted) in actions {
-            scope.spawn(move || survives(action, calls, *counted));
+            scope.spawn(move || survives(shell, action, calls, *counted));
         }
     });
 }
@@ -165,34 +181,29 @@ fn garbage() -> [(FaultAction, Counted); 7] {
     ]
 }
 
-#[test]
-fn refused_token_calls_are_tried_again() {
-    survive_all(&refusals(), &TOKEN_CALLS);
+fn refused_token_calls_are_tried_again(shell: Shell) {
+    survive_all(shell, &refusals(), &TOKEN_CALLS);
 }
 
-#[test]
-fn garbage_for_tokens_is_tried_again() {
-    survive_all(&garbage(), &TOKEN_CALLS);
+fn garbage_for_tokens_is_tried_again(shell: Shell) {
+    survive_all(shell, &garbage(), &TOKEN_CALLS);
 }
 
-#[test]
-fn refused_pool_calls_lose_no_message() {
-    survive_all(&refusals(), &POOL_CALLS);
+fn refused_pool_calls_lose_no_message(shell: Shell) {
+    survive_all(shell, &refusals(), &POOL_CALLS);
 }
 
-#[test]
-fn garbage_in_pool_calls_loses_no_message() {
-    survive_all(&garbage(), &POOL_CALLS);
+fn garbage_in_pool_calls_loses_no_message(shell: Shell) {
+    survive_all(shell, &garbage(), &POOL_CALLS);
 }
 
-#[test]
-fn replies_that_are_lost_lose_no_message() {
-    survive_all(&[(FaultAction::LoseReply, Counted::Outcome("broken"))], &POOL_CALLS);
+fn replies_that_are_lost_lose_no_message(shell: Shell) {
+    survive_all(shell, &[(FaultAction::LoseReply, Counted::Outcome("broken"))], &POOL_CALLS);
 }
 
-#[test]
-fn unknown_message_types_and_zero_counts_lose_no_message() {
+fn unknown_message_types_and_zero_counts_lose_no_message(shell: Shell) {
     survive_all(
+        shell,
         &[
             (FaultAction::UnknownMessageType, Counted::Log("1 of unknown type")),
             (FaultAction::ZeroStatistics, Counted::Nowhere),
@@ -201,8 +212,7 @@ fn unknown_message_types_and_zero_counts_lose_no_message() {
     );
 }
 
-#[test]
-fn a_broken_aws_is_tried_again() {
+fn a_broken_aws_is_tried_again(shell: Shell) {
     let actions = [
         (status(400, "Throttling", &[]), Counted::Aws("throttled")),
         (status(403, "AccessDenied", &[]), Counted::Aws("denied")),
@@ -215,7 +225,7 @@ fn a_broken_aws_is_tried_again() {
         (FaultAction::Close, Counted::Aws("transport")),
         (FaultAction::LoseReply, Counted::Aws("transport")),
     ];
-    survive_all(&actions, &AWS_CALLS);
+    survive_all(shell, &actions, &AWS_CALLS);
 }
 
 /// When each of the first calls of a kind came, as seen from here.
@@ -236,8 +246,7 @@ fn moments(site: &Site, daemon: &Daemon, count: u64, of: impl Fn(&Totals) -> u64
     seen
 }
 
-#[test]
-fn a_peer_that_fails_for_ever_is_asked_ever_less_often() {
+fn a_peer_that_fails_for_ever_is_asked_ever_less_often(shell: Shell) {
     let cases: [(&str, FaultAction); 5] = [
         ("poll", status(500, "", &[])),
         ("poll", FaultAction::EmptyOk),
@@ -248,7 +257,7 @@ fn a_peer_that_fails_for_ever_is_asked_ever_less_often() {
     std::thread::scope(|scope| {
         for (call, action) in &cases {
             scope.spawn(move || {
-                let site = site(1);
+                let site = site(shell, 1);
                 site.inject(call, 1000, action);
                 let daemon = site.daemon();
 
@@ -269,9 +278,8 @@ fn a_peer_that_fails_for_ever_is_asked_ever_less_often() {
     });
 }
 
-#[test]
-fn retry_after_is_kept() {
-    let site = site(1);
+fn retry_after_is_kept(shell: Shell) {
+    let site = site(shell, 1);
     site.inject("registration_token", 1, &status(429, "", &[("retry-after", "3")]));
     let daemon = site.daemon();
 
@@ -284,9 +292,8 @@ fn retry_after_is_kept() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[test]
-fn a_hung_poll_holds_up_nobody_else_and_a_stop_does_not_wait_for_it() {
-    let site = site(3);
+fn a_hung_poll_holds_up_nobody_else_and_a_stop_does_not_wait_for_it(shell: Shell) {
+    let site = site(shell, 3);
     let daemon = site.listening_daemon();
     site.inject("poll", 1, &FaultAction::Hang);
     let [deaf, others @ ..] = site.sets.as_slice() else { panic!("three sets") };
@@ -312,18 +319,17 @@ fn a_hung_poll_holds_up_nobody_else_and_a_stop_does_not_wait_for_it() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
-#[test]
-fn a_stop_does_not_wait_for_a_hung_call() {
+fn a_stop_does_not_wait_for_a_hung_call(shell: Shell) {
     let calls = ["registration_token", "create_session", "delete_session", "DescribeAutoScalingGroups"];
     std::thread::scope(|scope| {
         for call in calls {
-            scope.spawn(move || stops_in_spite_of_a_hung(call));
+            scope.spawn(move || stops_in_spite_of_a_hung(shell, call));
         }
     });
 }
 
-fn stops_in_spite_of_a_hung(call: &str) {
-    let site = site(1);
+fn stops_in_spite_of_a_hung(shell: Shell, call: &str) {
+    let site = site(shell, 1);
     site.inject(call, 1000, &FaultAction::Hang);
     let mut daemon = site.daemon();
     if call == "delete_session" {
@@ -339,9 +345,8 @@ fn stops_in_spite_of_a_hung(call: &str) {
     assert!(began.elapsed() < Duration::from_secs(12), "{call}: {:?}", began.elapsed());
 }
 
-#[test]
-fn evicted_sessions_are_replaced() {
-    let site = site(2);
+fn evicted_sessions_are_replaced(shell: Shell) {
+    let site = site(shell, 2);
     let daemon = site.listening_daemon();
     for _ in 0..2 {
         let sessions: BTreeMap<_, _> = site.state().sets.into_iter().map(|set| (set.key, set.sessions)).collect();

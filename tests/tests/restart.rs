@@ -7,8 +7,18 @@ use poolkeeper_core::time::Duration as Span;
 use poolkeeper_simulator::github::GitHubConfig;
 use poolkeeper_simulator::world::World;
 use poolkeeper_tests::daemon::Daemon;
+use poolkeeper_tests::programs::Shell;
 use poolkeeper_tests::site::{Plan, Site};
 use poolkeeper_tests::wait::{LONG, until};
+
+poolkeeper_tests::on_both_shells!(
+    killed_at_any_moment_it_polls_again_at_once_and_no_job_is_lost,
+    killed_while_it_opens_sessions_it_waits_for_their_end_and_no_job_is_lost,
+    without_its_memory_it_stands_by_until_the_old_session_ends,
+    an_unreadable_memory_is_told_of_and_put_aside,
+    a_second_daemon_on_the_same_state_directory_ends_with_2,
+    sigterm_closes_every_session_and_leaves_groups_and_sets_alone,
+);
 
 const POOLS: usize = 4;
 /// How long a restarted daemon may take until it polls for every set.
@@ -51,9 +61,8 @@ fn until_remembered(site: &Site, daemon: &Daemon) {
     until("a memory of every session", LONG, remembered, || daemon.log());
 }
 
-#[test]
-fn killed_at_any_moment_it_polls_again_at_once_and_no_job_is_lost() {
-    let site = Plan::new(POOLS).build();
+fn killed_at_any_moment_it_polls_again_at_once_and_no_job_is_lost(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(POOLS) }.build();
     let mut daemon = site.listening_daemon();
     for (what, is_now) in MOMENTS {
         until_remembered(&site, &daemon);
@@ -77,10 +86,9 @@ fn killed_at_any_moment_it_polls_again_at_once_and_no_job_is_lost() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[test]
-fn killed_while_it_opens_sessions_it_waits_for_their_end_and_no_job_is_lost() {
+fn killed_while_it_opens_sessions_it_waits_for_their_end_and_no_job_is_lost(shell: Shell) {
     let github = GitHubConfig { session_idle: Span::from_secs(2), ..GitHubConfig::default() };
-    let site = Plan { github, ..Plan::new(POOLS) }.build();
+    let site = Plan { shell, github, ..Plan::new(POOLS) }.build();
     site.queue(1);
     let daemon = site.daemon();
     site.until("the first session", &daemon, |world| {
@@ -100,9 +108,8 @@ fn sessions(daemon: &Daemon) -> Vec<String> {
     pools.iter().filter_map(|pool| Some(pool["session"].as_str()?.to_owned())).collect()
 }
 
-#[test]
-fn without_its_memory_it_stands_by_until_the_old_session_ends() {
-    let site = Plan { state: false, ..Plan::new(2) }.build();
+fn without_its_memory_it_stands_by_until_the_old_session_ends(shell: Shell) {
+    let site = Plan { shell, state: false, ..Plan::new(2) }.build();
     site.listening_daemon().kill();
     let daemon = site.daemon();
 
@@ -131,9 +138,8 @@ fn without_its_memory_it_stands_by_until_the_old_session_ends() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[test]
-fn an_unreadable_memory_is_told_of_and_put_aside() {
-    let site = Plan::new(1).build();
+fn an_unreadable_memory_is_told_of_and_put_aside(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(1) }.build();
     assert_eq!(site.listening_daemon().stop(), 0);
     std::fs::write(site.path("state").join("state.json"), "{ not JSON").unwrap();
 
@@ -143,9 +149,8 @@ fn an_unreadable_memory_is_told_of_and_put_aside() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[test]
-fn a_second_daemon_on_the_same_state_directory_ends_with_2() {
-    let site = Plan::new(1).build();
+fn a_second_daemon_on_the_same_state_directory_ends_with_2(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(1) }.build();
     let mut daemon = site.listening_daemon();
 
     let second = site.run(&["run"]);
@@ -160,9 +165,8 @@ fn a_second_daemon_on_the_same_state_directory_ends_with_2() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[test]
-fn sigterm_closes_every_session_and_leaves_groups_and_sets_alone() {
-    let site = Plan::new(POOLS).build();
+fn sigterm_closes_every_session_and_leaves_groups_and_sets_alone(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(POOLS) }.build();
     let daemon = site.listening_daemon();
     site.queue(2);
     site.until("capacity", &daemon, |world| world.ledger().totals_ref().capacity_writes > 0);

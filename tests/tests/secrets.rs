@@ -22,7 +22,14 @@ use poolkeeper_simulator::github::{GitHubConfig, MARKER, Style};
 use poolkeeper_simulator::world::FaultAction;
 use poolkeeper_tests::daemon::Daemon;
 use poolkeeper_tests::leaks::Search;
+use poolkeeper_tests::programs::Shell;
 use poolkeeper_tests::site::{Plan, Site, status};
+
+poolkeeper_tests::on_both_shells!(
+    a_run_with_a_personal_access_token_leaves_no_secret_anywhere,
+    a_run_with_an_app_over_tls_leaves_no_secret_anywhere,
+    a_leak_is_caught_wherever_it_is,
+);
 
 /// What the secrets for AWS contain.
 const AWS_MARK: &str = "AWSMARKEDSECRET0123456789";
@@ -122,21 +129,18 @@ fn assert_clean(site: &Site) {
     assert_eq!(search(site).files_below(&dir), Vec::<PathBuf>::new());
 }
 
-#[test]
-fn a_run_with_a_personal_access_token_leaves_no_secret_anywhere() {
-    let site = run(Plan::new(2));
+fn a_run_with_a_personal_access_token_leaves_no_secret_anywhere(shell: Shell) {
+    let site = run(Plan { shell, ..Plan::new(2) });
     assert_clean(&site);
 }
 
-#[test]
-fn a_run_with_an_app_over_tls_leaves_no_secret_anywhere() {
-    let site = run(Plan { app: true, tls: true, ..Plan::new(2) });
+fn a_run_with_an_app_over_tls_leaves_no_secret_anywhere(shell: Shell) {
+    let site = run(Plan { shell, app: true, tls: true, ..Plan::new(2) });
     assert_clean(&site);
 }
 
-#[test]
-fn a_leak_is_caught_wherever_it_is() {
-    let site = run(Plan { app: true, ..Plan::new(1) });
+fn a_leak_is_caught_wherever_it_is(shell: Shell) {
+    let site = run(Plan { shell, app: true, ..Plan::new(1) });
     assert_clean(&site);
     let dir = found_in(&site);
     let token = format!("ghs_{MARKER}0123456789abcdef");
@@ -172,7 +176,7 @@ fn a_jit_config_goes_into_the_vault_and_nowhere_else() {
     let scope = Scope::parse("acme").unwrap();
     let connection = Connection::new("main", &config.core.connections["main"], scope, &config.core.build).unwrap();
     let mut operator = Operator::new(connection, github, Arc::clone(&vault), 1);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = ::tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let scale_set = site.state().sets[0].id;
 
     let call = Call::JitConfig { scale_set, runner: "i-0123456789abcdef0".to_owned() };

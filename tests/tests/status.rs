@@ -6,12 +6,18 @@ use poolkeeper_simulator::github::JobResult;
 use poolkeeper_simulator::workload::JobPlan;
 use poolkeeper_simulator::world::FaultAction;
 use poolkeeper_tests::daemon::sum_of;
+use poolkeeper_tests::programs::Shell;
 use poolkeeper_tests::site::{Plan, status};
 use poolkeeper_tests::wait::{LONG, until};
 
-#[test]
-fn readiness_follows_what_the_daemon_hears() {
-    let site = Plan::new(2).build();
+poolkeeper_tests::on_both_shells!(
+    readiness_follows_what_the_daemon_hears,
+    the_pools_are_told_page_by_page,
+    metrics_carry_the_names_that_people_graph_and_true_counts,
+);
+
+fn readiness_follows_what_the_daemon_hears(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(2) }.build();
     site.inject("DescribeAutoScalingGroups", 1000, &status(403, "AccessDenied", &[]));
     let daemon = site.daemon();
 
@@ -28,9 +34,8 @@ fn readiness_follows_what_the_daemon_hears() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[test]
-fn the_pools_are_told_page_by_page() {
-    let site = Plan::new(3).build();
+fn the_pools_are_told_page_by_page(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(3) }.build();
     let daemon = site.listening_daemon();
     site.queue(1);
     site.until_jobs_end(&daemon);
@@ -59,18 +64,21 @@ fn the_pools_are_told_page_by_page() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[test]
-fn metrics_carry_the_names_that_people_graph_and_true_counts() {
-    let site = Plan::new(2).build();
+fn metrics_carry_the_names_that_people_graph_and_true_counts(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(2) }.build();
     let daemon = site.listening_daemon();
     site.queue(2);
     site.until_jobs_end(&daemon);
+    site.until_acknowledged(&daemon);
 
+    let acknowledged = site.totals().calls_of("github", "acknowledge").to_string();
     let told = || {
         let page = daemon.try_get("/metrics")?.body;
-        (sum_of(&page, "gha_completed_jobs_total", &[]) >= 4.0).then_some(page)
+        let labels = ["call=\"acknowledge\"", "outcome=\"204\""];
+        let counted = sum_of(&page, "poolkeeper_github_calls_total", &labels).to_string();
+        (sum_of(&page, "gha_completed_jobs_total", &[]) >= 4.0 && counted == acknowledged).then_some(page)
     };
-    let metrics = until("four completed jobs", LONG, told, || daemon.log());
+    let metrics = until("four completed jobs and every acknowledge", LONG, told, || daemon.log());
     for name in [
         "gha_assigned_jobs",
         "gha_running_jobs",
@@ -89,9 +97,6 @@ fn metrics_carry_the_names_that_people_graph_and_true_counts() {
     }
     assert_eq!(sum_of(&metrics, "gha_started_jobs_total", &[]), 4.0);
     assert_eq!(sum_of(&metrics, "gha_max_runners", &["name=\"acme-pool-1\"", "namespace=\"sandbox\""]), 20.0);
-    let acknowledged = site.totals().calls_of("github", "acknowledge");
-    let counted = sum_of(&metrics, "poolkeeper_github_calls_total", &["call=\"acknowledge\"", "outcome=\"204\""]);
-    assert_eq!(counted.to_string(), acknowledged.to_string());
     for line in metrics.lines().filter(|line| !line.starts_with('#')) {
         let (_, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
         assert!(value.parse::<f64>().is_ok(), "{line}");

@@ -2,10 +2,9 @@
 
 use poolkeeper_core::aws::{AwsError, AwsReply, InstanceCall, WARM_MEMBERS_A_PAGE};
 
-use super::{Aws, CALL_TIMEOUT, fault, group};
+use poolkeeper_shell::aws::CONTINUE;
 
-/// What a completed launch hook is told: the instance may go on.
-const CONTINUE: &str = "CONTINUE";
+use super::{Aws, CALL_TIMEOUT, fault, group};
 
 impl Aws {
     pub(super) async fn about_instances(&self, group: String, call: InstanceCall) -> Result<AwsReply, AwsError> {

@@ -4,23 +4,16 @@
 //! alone. It expires by itself should nobody delete it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_ssm::types::{ParameterTier, ParameterType, Tag};
 use poolkeeper_core::aws::AwsError;
 use poolkeeper_core::github::request::Slot;
+use poolkeeper_shell::aws::{INSTANCE_TAG, STACK_TAG, expiration, parameter_place};
+use poolkeeper_shell::clock;
 use poolkeeper_shell::vault::Vault;
 
 use super::fault;
-
-/// The tag that names the instance a parameter is for.
-const INSTANCE_TAG: &str = "InstanceId";
-/// The tag that names the stack.
-const STACK_TAG: &str = "runs-on-stack";
-/// A parameter that nobody deletes expires after this.
-const EXPIRES_AFTER: Duration = Duration::from_secs(30 * 60);
 
 /// Where configs are kept for instances.
 #[derive(Clone, Debug)]
@@ -34,7 +27,7 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new(client: Client, vault: Arc<Vault>, prefix: &str, stack: &str) -> Self {
-        let place = format!("{}/{stack}", prefix.trim_end_matches('/'));
+        let place = parameter_place(prefix, stack);
         Self { client, vault, place, stack: stack.to_owned() }
     }
 
@@ -63,7 +56,7 @@ impl Store {
             .value(secret.reveal())
             .r#type(ParameterType::SecureString)
             .tier(ParameterTier::Advanced)
-            .policies(expiration(SystemTime::now()))
+            .policies(expiration(clock::unix_s()))
             .set_tags(Some(tags));
         match put.send().await {
             Ok(_) => Ok(()),
@@ -100,23 +93,5 @@ impl Refusal {
             Self::Exists => AwsError::Contention,
             Self::Other(error) => error,
         }
-    }
-}
-
-/// The policy by which a parameter ends by itself.
-fn expiration(now: SystemTime) -> String {
-    let at = DateTime::from(now + EXPIRES_AFTER).fmt(DateTimeFormat::DateTime).unwrap_or_default();
-    format!(r#"[{{"Type":"Expiration","Version":"1.0","Attributes":{{"Timestamp":"{at}"}}}}]"#)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_parameter_expires_half_an_hour_later() {
-        let policy = expiration(SystemTime::UNIX_EPOCH);
-        let wanted = r#"[{"Type":"Expiration","Version":"1.0","Attributes":{"Timestamp":"1970-01-01T00:30:00Z"}}]"#;
-        assert_eq!(policy, wanted);
     }
 }

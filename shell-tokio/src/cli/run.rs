@@ -1,18 +1,17 @@
 //! `poolkeeper run`.
 
-use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
 use poolkeeper_core::event::ExitReason;
 use poolkeeper_shell::config::DaemonConfig;
-use poolkeeper_shell::logging;
+use poolkeeper_shell::systemd;
+use poolkeeper_shell::{logging, start};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{ConfigArgs, EXIT_FAILED, Failure, VERSION, runtime};
 use crate::daemon::{Daemon, Ended, Handle, Options};
-use crate::systemd;
 
 /// How long a dry run may take.
 const DRY_RUN_MAX: Duration = Duration::from_secs(60);
@@ -30,15 +29,11 @@ pub(super) struct RunArgs {
 pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
     logging::init().map_err(Failure::Config)?;
-    let options = Options { config_file: args.config.config, seed: seed(), dry_run: args.dry_run, credentials: None };
+    let options =
+        Options { config_file: args.config.config, seed: start::seed(), dry_run: args.dry_run, credentials: None };
     runtime::block_on(async move {
         if options.dry_run { plan(config, options).await } else { serve(config, options).await }
     })
-}
-
-/// Random enough for jitter; the journal keeps it.
-pub(super) fn seed() -> u64 {
-    std::hash::RandomState::new().build_hasher().finish()
 }
 
 async fn serve(config: DaemonConfig, options: Options) -> Result<(), Failure> {

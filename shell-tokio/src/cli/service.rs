@@ -11,10 +11,10 @@ use poolkeeper_shell::config::DaemonConfig;
 use poolkeeper_shell::telemetry::Telemetry;
 use poolkeeper_shell::vault::Vault;
 
-use super::run::seed;
 use super::{ConfigArgs, Failure};
 use crate::github::GitHub;
 use crate::operator::{Operator, OperatorError};
+use poolkeeper_shell::start::seed;
 
 /// Whom to ask.
 #[derive(Debug, Args)]

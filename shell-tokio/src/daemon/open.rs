@@ -1,15 +1,12 @@
 //! Makes a daemon of its config.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
-use poolkeeper_core::Machine;
 use poolkeeper_core::event::Event;
-use poolkeeper_shell::config::{ConfigProblem, DaemonConfig};
-use poolkeeper_shell::driver::Driver;
-use poolkeeper_shell::journal::Journal;
+use poolkeeper_shell::clock::Clock;
+use poolkeeper_shell::config::DaemonConfig;
+use poolkeeper_shell::start::{self, StartProblem};
 use poolkeeper_shell::state::State;
 use poolkeeper_shell::status::{Query, StatusServer};
 use poolkeeper_shell::telemetry::Telemetry;
@@ -19,35 +16,8 @@ use tokio::sync::mpsc;
 use super::calls::Calls;
 use super::{CONTROLS_MAX, Control, Daemon, Handle, Options, Withheld};
 use crate::aws::Aws;
-use crate::clock::{self, Clock};
-use crate::github::{ConnectionProblem, GitHub};
+use crate::github::GitHub;
 use crate::inbox::Inbox;
-
-/// Why the daemon cannot start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StartProblem {
-    /// The operator's config is wrong.
-    Config(ConfigProblem),
-    /// Something else failed.
-    Failed(String),
-}
-
-impl fmt::Display for StartProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(problem) => write!(f, "{problem}"),
-            Self::Failed(what) => f.write_str(what),
-        }
-    }
-}
-
-impl std::error::Error for StartProblem {}
-
-impl From<ConfigProblem> for StartProblem {
-    fn from(problem: ConfigProblem) -> Self {
-        Self::Config(problem)
-    }
-}
 
 impl Daemon {
     /// Opens all that the daemon needs; nothing is sent to anyone yet.
@@ -58,7 +28,7 @@ impl Daemon {
         let telemetry = Arc::new(Telemetry::new(&config.core.stack));
         let vault = Arc::new(Vault::open(&config)?);
         let github = GitHub::open(&config.github, Arc::clone(&vault), Arc::clone(&telemetry))
-            .map_err(|problem| at_connection(&options.config_file, &problem))?;
+            .map_err(|problem| problem.in_config(&options.config_file))?;
         let aws = Aws::open(
             &config.aws,
             &config.core.stack,
@@ -67,7 +37,7 @@ impl Daemon {
             Arc::clone(&telemetry),
         )
         .await
-        .map_err(|problem| no_region(&options.config_file, problem))?;
+        .map_err(|_| StartProblem::no_region(&options.config_file))?;
         let (inbox, events) = Inbox::new();
         let kept_dir = if options.dry_run { None } else { config.state_dir.as_deref() };
         let state = State::open(kept_dir)?;
@@ -78,11 +48,11 @@ impl Daemon {
             .start(move |key, ok| {
                 let _loop_is_gone = answers.blocking_send(Event::Remembered { key, ok });
             })
-            .map_err(|error| failed("no thread for the state directory", &error))?;
+            .map_err(|error| StartProblem::failed("no thread for the state directory", &error))?;
         let (controls, obeyed) = mpsc::channel(CONTROLS_MAX);
         let status = status(&config, &options, &controls, &telemetry)?;
         let handle = Handle { controls, status: status.as_ref().map(StatusServer::local_addr) };
-        let driver = driver(&config, &options, &telemetry);
+        let driver = start::driver(&config, options.seed, !options.dry_run, &telemetry);
         let calls = Calls {
             github,
             aws,
@@ -112,13 +82,6 @@ impl Daemon {
     }
 }
 
-fn driver(config: &DaemonConfig, options: &Options, telemetry: &Arc<Telemetry>) -> Driver {
-    let machine = Machine::new(config.core.clone(), options.seed);
-    let journal =
-        config.journal.clone().filter(|_| !options.dry_run).map(|settings| Journal::new(settings, clock::unix_ms()));
-    Driver::new(machine, options.seed, journal, Arc::clone(telemetry))
-}
-
 fn status(
     config: &DaemonConfig,
     options: &Options,
@@ -131,7 +94,7 @@ fn status(
     let controls = controls.clone();
     let ask = move |query: Query| controls.try_send(Control::Query(query)).is_ok();
     let server = StatusServer::start(listen, Box::new(ask), Arc::clone(telemetry))
-        .map_err(|error| failed(&format!("the status server cannot listen on {listen}"), &error))?;
+        .map_err(|error| StartProblem::no_status_server(listen, &error))?;
     tracing::info!("status, metrics and API on http://{}", server.local_addr());
     Ok(Some(server))
 }
@@ -142,29 +105,5 @@ fn warn(config: &DaemonConfig, state: &State, options: &Options) {
     }
     if let Some(warning) = state.warning().filter(|_| !options.dry_run) {
         tracing::warn!("{warning}");
-    }
-}
-
-fn failed(what: &str, error: &dyn std::error::Error) -> StartProblem {
-    StartProblem::Failed(format!("{what}: {error}"))
-}
-
-pub(super) fn at_connection(source: &Path, problem: &ConnectionProblem) -> ConfigProblem {
-    ConfigProblem {
-        place: source.display().to_string(),
-        key: format!("github.{}", problem.connection),
-        problem: problem.problem.clone(),
-        mend: "mend its ca_file or proxy".to_owned(),
-    }
-}
-
-fn no_region(source: &Path, crate::aws::NoRegion: crate::aws::NoRegion) -> ConfigProblem {
-    ConfigProblem {
-        place: source.display().to_string(),
-        key: "aws.region".to_owned(),
-        problem: "no region is configured, and none was found in AWS_REGION, the profile or the instance's \
-                  metadata"
-            .to_owned(),
-        mend: "set region in [aws], for example \"eu-west-1\"".to_owned(),
     }
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use poolkeeper_shell::config::GitHubSettings;
+use poolkeeper_shell::transport::words;
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy, retry};
 
-use super::fault::words;
 use super::polls::Polls;
 use super::tls;
 

@@ -16,9 +16,9 @@ use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use poolkeeper_core::github::reply::{TransportError, TransportErrorKind};
 use poolkeeper_core::seal::{RawReply, Secret};
+use poolkeeper_shell::transport::{redacted, too_large};
 
 use super::clients::{CONNECT_TIMEOUT, IDLE_TIMEOUT, KEEPALIVE};
-use super::fault::{redacted, too_large};
 use super::{FIRST_BODY_BYTES, allowed};
 
 /// Enough for a reply's head; a message's body is read in as many pieces as it takes.

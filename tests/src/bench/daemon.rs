@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use super::BenchError;
-use crate::programs;
+use crate::programs::{self, Shell};
 
 /// A running daemon. It is killed when it is dropped.
 #[derive(Debug)]
@@ -26,17 +26,17 @@ pub struct Memory {
 }
 
 impl Daemon {
-    /// Starts `poolkeeper run`, the binary of the same build as this program, with nothing but the config to go by.
+    /// Starts a daemon, the binary of the same build as this program, with nothing but the config to go by.
     ///
     /// # Errors
     /// When it does not start.
     ///
     /// # Panics
     /// When it was not built.
-    pub fn spawn(config: &Path, log: &Path) -> Result<Self, BenchError> {
+    pub fn spawn(shell: Shell, config: &Path, log: &Path) -> Result<Self, BenchError> {
         let file = File::create(log).map_err(|error| BenchError::failed(&format!("write {}", log.display()), error))?;
         let same = file.try_clone().map_err(|error| BenchError::failed("share the log file", error))?;
-        let mut command = programs::poolkeeper();
+        let mut command = programs::daemon(shell);
         command.args(["run", "--config"]).arg(config).stdin(Stdio::null()).stdout(file).stderr(same);
         let started = Instant::now();
         let child = command.spawn().map_err(|error| BenchError::failed("start the daemon", error))?;

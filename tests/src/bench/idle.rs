@@ -7,15 +7,20 @@ use serde::Serialize;
 use super::report::{Judge, Miss, mb, ms, table};
 use super::stage::Stage;
 use super::{BenchError, pause};
+use crate::programs::Shell;
 
 /// How many pools are held, in turn, unless the caller says otherwise.
 pub const POOLS: [usize; 4] = [1, 100, 1_000, 5_000];
+/// The same for the blocking daemon.
+pub const BLOCKING_POOLS: [usize; 3] = [10, 100, 1_000];
 /// The rest before memory is read.
 const REST: Duration = Duration::from_secs(30);
 /// How many pools the bounds are for, over plain HTTP.
 const JUDGED: usize = 1_000;
 /// 45 MB in the kernel's kB.
 const RSS_MAX_KB: u64 = 45_000_000 / 1024;
+/// The bounds of the blocking daemon, by pools over plain HTTP: 9 MB and 60 MB in the kernel's kB.
+const BLOCKING_RSS_MAX_KB: [(usize, u64); 2] = [(10, 9_000_000 / 1024), (1_000, 60_000_000 / 1024)];
 const HELD_MAX_US: u64 = 1_000_000;
 /// Beside the sockets: files, pipes, and a reserve.
 const OTHER_DESCRIPTORS: u64 = 200;
@@ -45,16 +50,16 @@ struct Row {
 ///
 /// # Errors
 /// When the daemon or the sandbox fails, or descriptors are too few.
-pub fn run(pools: &[usize]) -> Result<IdleReport, BenchError> {
+pub fn run(shell: Shell, pools: &[usize]) -> Result<IdleReport, BenchError> {
     let most = pools.iter().copied().max().unwrap_or(0);
     raise_descriptors(most)?;
     let mut rows = Vec::new();
     for tls in [false, true] {
         for pools in pools {
-            rows.push(hold(*pools, tls)?);
+            rows.push(hold(shell, *pools, tls)?);
         }
     }
-    let misses = judge(&rows);
+    let misses = judge(shell, &rows);
     Ok(IdleReport { rows, misses })
 }
 
@@ -69,8 +74,8 @@ fn raise_descriptors(pools: usize) -> Result<(), BenchError> {
     Err(BenchError::Usage(format!("{pools} polls want {wanted} descriptors and {had} may be had: raise `ulimit -n`")))
 }
 
-fn hold(pools: usize, tls: bool) -> Result<Row, BenchError> {
-    let stage = Stage::set(pools, tls)?;
+fn hold(shell: Shell, pools: usize, tls: bool) -> Result<Row, BenchError> {
+    let stage = Stage::set(shell, pools, tls)?;
     let mut daemon = stage.daemon()?;
     let first_start = stage.all_polls_held(&mut daemon)?;
     pause(REST);
@@ -94,7 +99,24 @@ fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn judge(rows: &[Row]) -> Vec<Miss> {
+fn judge(shell: Shell, rows: &[Row]) -> Vec<Miss> {
+    match shell {
+        Shell::Tokio => judge_tokio(rows),
+        Shell::Blocking => judge_blocking(rows),
+    }
+}
+
+fn judge_blocking(rows: &[Row]) -> Vec<Miss> {
+    let mut judge = Judge::default();
+    for (pools, most_kb) in BLOCKING_RSS_MAX_KB {
+        for row in rows.iter().filter(|row| row.pools == pools && !row.tls) {
+            judge.at_most(&format!("idle, {pools} pools, plain HTTP: RSS"), row.rss_kb, most_kb, mb);
+        }
+    }
+    judge.verdict()
+}
+
+fn judge_tokio(rows: &[Row]) -> Vec<Miss> {
     let mut judge = Judge::default();
     for row in rows.iter().filter(|row| row.pools == JUDGED && !row.tls) {
         judge.at_most(&format!("idle, {JUDGED} pools, plain HTTP: RSS"), row.rss_kb, RSS_MAX_KB, mb);

@@ -17,6 +17,7 @@ use super::daemon::Daemon;
 use super::report::{Judge, Miss, Spread, ms, ratio, table, times};
 use super::stage::Stage;
 use super::{BenchError, pause};
+use crate::programs::Shell;
 
 /// The daemon and the bare exchange have so many samples each in turn.
 const TURN: usize = 25;
@@ -77,9 +78,9 @@ struct Cpu {
 ///
 /// # Errors
 /// When the daemon or the sandbox fails, or a capacity write does not come.
-pub fn run() -> Result<LatencyReport, BenchError> {
-    let mut rows = vec![one_at_a_time(&mut Scene::set(1)?)?];
-    let mut many = Scene::set(MANY)?;
+pub fn run(shell: Shell) -> Result<LatencyReport, BenchError> {
+    let mut rows = vec![one_at_a_time(&mut Scene::set(shell, 1)?)?];
+    let mut many = Scene::set(shell, MANY)?;
     rows.push(one_at_a_time(&mut many)?);
     rows.push(at_once(&mut many, ROUNDS)?);
     let misses = judge(&rows);
@@ -90,8 +91,8 @@ pub fn run() -> Result<LatencyReport, BenchError> {
 ///
 /// # Errors
 /// When the daemon or the sandbox fails, or a capacity write does not come.
-pub fn run_at_once(rounds: usize) -> Result<LatencyReport, BenchError> {
-    let rows = vec![at_once(&mut Scene::set(MANY)?, rounds)?];
+pub fn run_at_once(shell: Shell, rounds: usize) -> Result<LatencyReport, BenchError> {
+    let rows = vec![at_once(&mut Scene::set(shell, MANY)?, rounds)?];
     let misses = judge(&rows);
     Ok(LatencyReport { rows, misses })
 }
@@ -103,8 +104,8 @@ struct Scene {
 }
 
 impl Scene {
-    fn set(pools: usize) -> Result<Self, BenchError> {
-        let stage = Stage::set(pools, false)?;
+    fn set(shell: Shell, pools: usize) -> Result<Self, BenchError> {
+        let stage = Stage::set(shell, pools, false)?;
         let mut daemon = stage.daemon()?;
         stage.all_polls_held(&mut daemon)?;
         let bare = Bare::spawn(&stage.sandbox.github_url)?;

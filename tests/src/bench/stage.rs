@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::daemon::Daemon;
 use super::{BenchError, pause};
+use crate::programs::Shell;
 
 /// Every pool can hold this many, so that capacity can go up with every sample.
 const SIZE_MAX: u32 = 10_000;
@@ -33,6 +34,7 @@ pub struct Stage {
     pub sandbox: Sandbox,
     /// The scale set of each pool.
     pub sets: Vec<SetKey>,
+    shell: Shell,
     files: DaemonFiles,
     dir: TempDir,
 }
@@ -42,8 +44,8 @@ impl Stage {
     ///
     /// # Errors
     /// When ports, descriptors or files cannot be had.
-    pub fn set(pools: usize, tls: bool) -> Result<Self, BenchError> {
-        Self::of(pools, tls, false)
+    pub fn set(shell: Shell, pools: usize, tls: bool) -> Result<Self, BenchError> {
+        Self::of(shell, pools, tls, false)
     }
 
     /// The same in plain HTTP, with managed pools: AWS launches instances, which wait for the daemon to give them their
@@ -52,10 +54,10 @@ impl Stage {
     /// # Errors
     /// As [`Self::set`].
     pub fn managed(pools: usize) -> Result<Self, BenchError> {
-        Self::of(pools, false, true)
+        Self::of(Shell::Tokio, pools, false, true)
     }
 
-    fn of(pools: usize, tls: bool, managed: bool) -> Result<Self, BenchError> {
+    fn of(shell: Shell, pools: usize, tls: bool, managed: bool) -> Result<Self, BenchError> {
         let dir = tempfile::tempdir().map_err(|error| BenchError::failed("make a directory", error))?;
         let mut scenery = Scenery::new(pools);
         for group in &mut scenery.groups {
@@ -76,7 +78,7 @@ impl Stage {
             .map_err(|error| BenchError::Failed(error.to_string()))?;
         let files = write_daemon_files(dir.path(), &sandbox, &pat)
             .map_err(|error| BenchError::failed(&format!("write into {}", dir.path().display()), error))?;
-        Ok(Self { sandbox, sets: scenery.sets, files, dir })
+        Ok(Self { shell, sandbox, sets: scenery.sets, files, dir })
     }
 
     /// Where this stage keeps its files.
@@ -93,7 +95,7 @@ impl Stage {
     /// # Panics
     /// When it was not built.
     pub fn daemon(&self) -> Result<Daemon, BenchError> {
-        Daemon::spawn(&self.files.config, &self.dir.path().join("daemon.log"))
+        Daemon::spawn(self.shell, &self.files.config, &self.dir.path().join("daemon.log"))
     }
 
     /// Waits until a poll is held for every pool; how long after the daemon's start that was.

@@ -1,4 +1,4 @@
-//! The benchmarks: `cargo run --release -p poolkeeper-tests --bin bench -- latency|at-once [ROUNDS]|issue [ROUNDS]|idle [POOLS…]|all`.
+//! The benchmarks: `cargo run --release -p poolkeeper-tests --bin bench -- latency|at-once [ROUNDS]|issue [ROUNDS]|idle [POOLS…]|blocking latency|blocking idle [POOLS…]|all`.
 //!
 //! Each prints a table and one line of JSON. The exit code is 1 when a figure misses its bound.
 
@@ -10,9 +10,10 @@ use std::process::ExitCode;
 use poolkeeper_tests::bench::latency::LatencyReport;
 use poolkeeper_tests::bench::report::Miss;
 use poolkeeper_tests::bench::{BenchError, bare, idle, issue, latency};
+use poolkeeper_tests::programs::Shell;
 use serde::Serialize;
 
-const USAGE: &str = "usage: bench latency | at-once [ROUNDS] | issue [ROUNDS] | idle [POOLS…] | all";
+const USAGE: &str = "usage: bench latency | at-once [ROUNDS] | issue [ROUNDS] | idle [POOLS…] | blocking latency | blocking idle [POOLS…] | all";
 const EXIT_MISSED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
@@ -46,17 +47,20 @@ fn run(args: &[&str]) -> Result<Vec<Miss>, BenchError> {
         return Err(BenchError::Usage("figures of a debug build say nothing: run with --release".to_owned()));
     }
     match args {
-        ["latency"] => latency_figures(latency::run()?),
-        ["at-once"] => latency_figures(latency::run_at_once(latency::ROUNDS)?),
-        ["at-once", rounds] => latency_figures(latency::run_at_once(numbers(&[rounds])?.iter().sum())?),
+        ["latency"] => latency_figures(latency::run(Shell::Tokio)?),
+        ["at-once"] => latency_figures(latency::run_at_once(Shell::Tokio, latency::ROUNDS)?),
+        ["at-once", rounds] => latency_figures(latency::run_at_once(Shell::Tokio, numbers(&[rounds])?.iter().sum())?),
         ["issue"] => issue_figures(issue::ROUNDS),
         ["issue", rounds] => issue_figures(numbers(&[rounds])?.iter().sum()),
-        ["idle"] => idle_figures(&idle::POOLS),
-        ["idle", pools @ ..] => idle_figures(&numbers(pools)?),
+        ["idle"] => idle_figures(Shell::Tokio, &idle::POOLS),
+        ["idle", pools @ ..] => idle_figures(Shell::Tokio, &numbers(pools)?),
+        ["blocking", "latency"] => latency_figures(latency::run(Shell::Blocking)?),
+        ["blocking", "idle"] => idle_figures(Shell::Blocking, &idle::BLOCKING_POOLS),
+        ["blocking", "idle", pools @ ..] => idle_figures(Shell::Blocking, &numbers(pools)?),
         ["all"] => {
-            let mut misses = latency_figures(latency::run()?)?;
+            let mut misses = latency_figures(latency::run(Shell::Tokio)?)?;
             misses.append(&mut issue_figures(issue::ROUNDS)?);
-            misses.append(&mut idle_figures(&idle::POOLS)?);
+            misses.append(&mut idle_figures(Shell::Tokio, &idle::POOLS)?);
             Ok(misses)
         }
         [..] => Err(BenchError::Usage(USAGE.to_owned())),
@@ -80,8 +84,8 @@ fn issue_figures(rounds: usize) -> Result<Vec<Miss>, BenchError> {
     Ok(report.misses)
 }
 
-fn idle_figures(pools: &[usize]) -> Result<Vec<Miss>, BenchError> {
-    let report = idle::run(pools)?;
+fn idle_figures(shell: Shell, pools: &[usize]) -> Result<Vec<Miss>, BenchError> {
+    let report = idle::run(shell, pools)?;
     show("idle", &report)?;
     Ok(report.misses)
 }

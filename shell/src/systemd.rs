@@ -3,17 +3,17 @@
 use sd_notify::NotifyState;
 
 /// Up and running.
-pub(crate) fn ready() {
+pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
 /// On the way down.
-pub(crate) fn stopping() {
+pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
 /// Reading the config again; [`ready`] ends it.
-pub(crate) fn reloading() {
+pub fn reloading() {
     if let Ok(since) = NotifyState::monotonic_usec_now() {
         tell(&[NotifyState::Reloading, since]);
     }

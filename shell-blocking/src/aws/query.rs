@@ -1,0 +1,190 @@
+//! Calls to EC2 Auto Scaling as the query protocol writes them.
+
+use form_urlencoded::Serializer;
+use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, GroupQuery, InstanceCall, WARM_MEMBERS_A_PAGE};
+use poolkeeper_core::github::request::Slot;
+use poolkeeper_shell::aws::CONTINUE;
+
+use super::{groups, xml};
+
+const API_VERSION: &str = "2011-01-01";
+/// The largest number AWS counts capacity with.
+const CAPACITY_MAX: u32 = i32::MAX.unsigned_abs();
+
+/// What a call asks for.
+pub(super) enum Wanted {
+    /// A query.
+    Query(Query),
+    /// A config to store.
+    Put {
+        /// For which instance.
+        instance: String,
+        /// Where it is.
+        config: Slot,
+    },
+    /// A config to delete.
+    Delete {
+        /// Of which instance.
+        instance: String,
+    },
+}
+
+/// A query: its body, and how the reply is read.
+pub(super) struct Query {
+    pub(super) body: String,
+    action: &'static str,
+    read: Read,
+}
+
+/// Reads the reply to an action.
+type Read = fn(&str, &str) -> Result<AwsReply, AwsError>;
+
+impl Query {
+    /// What its reply says.
+    ///
+    /// # Errors
+    /// When it does not parse.
+    pub(super) fn read(&self, reply: &str) -> Result<AwsReply, AwsError> {
+        (self.read)(reply, self.action)
+    }
+}
+
+/// How a call is made.
+///
+/// # Errors
+/// When AWS could not count what it says.
+pub(super) fn of_call(call: AwsCall) -> Result<Wanted, AwsError> {
+    let form = Form::new(call.action());
+    Ok(match call {
+        AwsCall::DescribeGroups { query, next_token } => {
+            let form = form.with("MaxRecords", &GROUPS_A_PAGE.to_string()).with_token(next_token);
+            let form = match query {
+                GroupQuery::Tagged { key, value } => form
+                    .with("Filters.member.1.Name", &format!("tag:{key}"))
+                    .with("Filters.member.1.Values.member.1", &value),
+                GroupQuery::Named(names) => form.with_list("AutoScalingGroupNames", &names),
+            };
+            form.query(groups::groups)
+        }
+        AwsCall::SetDesiredCapacity { group, desired } => {
+            if desired > CAPACITY_MAX {
+                return Err(AwsError::Validation { message: format!("{desired} is more than AWS can count") });
+            }
+            form.of_group(&group)
+                .with("DesiredCapacity", &desired.to_string())
+                .with("HonorCooldown", "false")
+                .query(done)
+        }
+        AwsCall::Instances { group, call } => about_instances(form, &group, call),
+    })
+}
+
+fn about_instances(form: Form, group: &str, call: InstanceCall) -> Wanted {
+    match call {
+        InstanceCall::Protect { instances } => {
+            form.of_group(group).with_list("InstanceIds", &instances).with("ProtectedFromScaleIn", "true").query(done)
+        }
+        InstanceCall::Terminate { instance, decrement } => form
+            .with("InstanceId", &instance)
+            .with("ShouldDecrementDesiredCapacity", if decrement { "true" } else { "false" })
+            .query(done),
+        InstanceCall::CompleteHook { instance, hook } => form
+            .of_group(group)
+            .with("InstanceId", &instance)
+            .with("LifecycleHookName", &hook)
+            .with("LifecycleActionResult", CONTINUE)
+            .query(done),
+        InstanceCall::WarmMembers { next_token } => form
+            .of_group(group)
+            .with("MaxRecords", &WARM_MEMBERS_A_PAGE.to_string())
+            .with_token(next_token)
+            .query(groups::warm_members),
+        InstanceCall::PutConfig { instance, config } => Wanted::Put { instance, config },
+        InstanceCall::DeleteConfig { instance } => Wanted::Delete { instance },
+    }
+}
+
+/// A write was accepted once its reply has parsed.
+fn done(body: &str, action: &str) -> Result<AwsReply, AwsError> {
+    xml::reply(body, action, |_, _| Ok(()))?;
+    Ok(AwsReply::Done)
+}
+
+struct Form {
+    action: &'static str,
+    fields: Serializer<'static, String>,
+}
+
+impl Form {
+    fn new(action: &'static str) -> Self {
+        let mut fields = Serializer::new(String::new());
+        fields.append_pair("Action", action).append_pair("Version", API_VERSION);
+        Self { action, fields }
+    }
+
+    fn with(mut self, name: &str, value: &str) -> Self {
+        self.fields.append_pair(name, value);
+        self
+    }
+
+    fn of_group(self, group: &str) -> Self {
+        self.with("AutoScalingGroupName", group)
+    }
+
+    fn with_token(self, token: Option<String>) -> Self {
+        match token {
+            Some(token) => self.with("NextToken", &token),
+            None => self,
+        }
+    }
+
+    fn with_list(self, name: &str, values: &[String]) -> Self {
+        values.iter().zip(1..).fold(self, |form, (value, n): (_, u32)| form.with(&format!("{name}.member.{n}"), value))
+    }
+
+    fn query(mut self, read: Read) -> Wanted {
+        Wanted::Query(Query { action: self.action, body: self.fields.finish(), read })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(call: AwsCall) -> String {
+        let Ok(Wanted::Query(query)) = of_call(call) else { panic!("a query") };
+        query.body
+    }
+
+    #[test]
+    fn a_describe_names_tag_and_page() {
+        let query = GroupQuery::Tagged { key: "runs-on-stack".into(), value: "a b".into() };
+
+        let body = body(AwsCall::DescribeGroups { query, next_token: Some("t=1".into()) });
+
+        assert_eq!(
+            body,
+            "Action=DescribeAutoScalingGroups&Version=2011-01-01&MaxRecords=100&NextToken=t%3D1\
+             &Filters.member.1.Name=tag%3Aruns-on-stack&Filters.member.1.Values.member.1=a+b"
+        );
+    }
+
+    #[test]
+    fn lists_count_from_one() {
+        let call = InstanceCall::Protect { instances: vec!["i-1".into(), "i-2".into()] };
+
+        let body = body(AwsCall::Instances { group: "ci".into(), call });
+
+        assert!(
+            body.ends_with("InstanceIds.member.1=i-1&InstanceIds.member.2=i-2&ProtectedFromScaleIn=true"),
+            "{body}"
+        );
+    }
+
+    #[test]
+    fn what_aws_cannot_count_is_not_sent() {
+        let call = AwsCall::SetDesiredCapacity { group: "ci".into(), desired: u32::MAX };
+
+        assert!(matches!(of_call(call), Err(AwsError::Validation { .. })));
+    }
+}

@@ -1,0 +1,103 @@
+//! Signed requests to one service.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningParams, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use poolkeeper_core::aws::AwsError;
+use poolkeeper_core::github::reply::TransportErrorKind;
+use poolkeeper_shell::aws::{refused, unparsed};
+use ureq::Agent;
+use ureq::http::{HeaderName, Request, header};
+
+use super::credentials::Credentials;
+use super::endpoint::Endpoint;
+use super::xml;
+use crate::http::{Answer, Bounds, Fault, exchange};
+
+/// The most bytes of a reply: a page of a hundred groups with thousands of instances.
+const BODY_MAX: u32 = 64 << 20;
+const FORM: &str = "application/x-www-form-urlencoded";
+const OK: u16 = 200;
+
+/// The way to one service.
+#[derive(Clone)]
+pub(super) struct Line {
+    pub(super) endpoint: Endpoint,
+    pub(super) region: String,
+    pub(super) credentials: Arc<Credentials>,
+}
+
+/// What it means that no whole reply came.
+fn unanswered(Fault { kind, detail, status }: Fault) -> AwsError {
+    match status {
+        Some(status) if kind == TransportErrorKind::Broken => unparsed(status),
+        Some(_) | None => AwsError::Transport { message: detail },
+    }
+}
+
+/// A header of a request.
+pub(super) type Header = (HeaderName, &'static str);
+
+impl Line {
+    /// Posts a query; the body of its reply.
+    ///
+    /// # Errors
+    /// When AWS refused, answered nonsense, or nothing came.
+    pub(super) fn query(&self, agent: &Agent, body: &str, deadline: Instant) -> Result<String, AwsError> {
+        let answer = self.post(agent, &[(header::CONTENT_TYPE, FORM)], body.to_owned(), deadline)?;
+        let text = String::from_utf8(answer.body).map_err(|_| unparsed(answer.status))?;
+        if answer.status == OK {
+            return Ok(text);
+        }
+        let refusal = xml::refusal(&text);
+        Err(refused(answer.status, &refusal.code, &refusal.message))
+    }
+
+    /// Posts a body, whatever it is.
+    ///
+    /// # Errors
+    /// When there are no credentials, or no reply came.
+    pub(super) fn post(
+        &self,
+        agent: &Agent,
+        headers: &[Header],
+        body: String,
+        deadline: Instant,
+    ) -> Result<Answer, AwsError> {
+        let unsendable = |message: String| AwsError::Transport { message };
+        let mut request = Request::builder().method("POST").uri(&self.endpoint.url);
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        let request = request.body(Some(body.into_bytes())).map_err(|error| unsendable(error.to_string()))?;
+        let request = self.sign(request)?;
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        if timeout.is_zero() {
+            return Err(unsendable("no answer in time".to_owned()));
+        }
+        exchange(agent, request, Bounds { timeout, body_max: BODY_MAX }).map_err(unanswered)
+    }
+
+    fn sign(&self, mut request: Request<Option<Vec<u8>>>) -> Result<Request<Option<Vec<u8>>>, AwsError> {
+        let unsigned = |error: &dyn std::error::Error| AwsError::Denied { message: format!("cannot sign: {error}") };
+        let identity = self.credentials.current().map_err(|message| AwsError::Denied { message })?.into();
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name(self.endpoint.service)
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| unsigned(&error))?;
+        let headers = request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let body = SignableBody::Bytes(request.body().as_deref().unwrap_or_default());
+        let signable = SignableRequest::new("POST", self.endpoint.url.as_str(), headers, body)
+            .map_err(|error| unsigned(&error))?;
+        let signed = sign(signable, &SigningParams::V4(params)).map_err(|error| unsigned(&error))?;
+        let (instructions, _signature) = signed.into_parts();
+        instructions.apply_to_request_http1x(&mut request);
+        Ok(request)
+    }
+}
