@@ -7,8 +7,8 @@ use ureq::{Proxy, ProxyProtocol};
 /// The proxies for the two schemes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proxies {
-    http: Option<Proxy>,
-    https: Option<Proxy>,
+    pub(super) http: Option<Proxy>,
+    pub(super) https: Option<Proxy>,
 }
 
 impl Proxies {

@@ -1,3 +1,5 @@
+mod tls;
+
 use std::io::Read;
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
