@@ -23,7 +23,7 @@ use poolkeeper_shell::telemetry::Telemetry;
 use poolkeeper_shell::vault::Vault;
 use ureq::Agent;
 
-use crate::crew::{Crew, Hand};
+use crate::crew::{Crew, Worker};
 use crate::http::{Dns, INPUT_BYTES, Proxies, Wires, tls_config};
 use crate::inbox::Promise;
 use credentials::{Credentials, Environment};
@@ -123,7 +123,7 @@ struct Envoy {
     agent: Agent,
 }
 
-impl Hand<Call> for Envoy {
+impl Worker<Call> for Envoy {
     fn carry(&mut self, Call { id, call, promise }: Call) {
         let started = Instant::now();
         let name = call.action();

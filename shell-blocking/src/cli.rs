@@ -1,7 +1,5 @@
 //! The command line.
 
-use std::fmt;
-use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,17 +8,16 @@ use std::thread::Builder;
 
 use clap::{Args, Parser, Subcommand};
 use poolkeeper_core::event::ExitReason;
-use poolkeeper_shell::config::{self, ConfigProblem};
-use poolkeeper_shell::start::StartProblem;
+use poolkeeper_shell::config;
+use poolkeeper_shell::control::Control;
+use poolkeeper_shell::failure::{self, EXIT_FAILED, Failure};
 use poolkeeper_shell::{PROTOCOL, logging, systemd};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::daemon::Daemon;
-use crate::inbox::{Control, Inbox};
+use crate::inbox::Inbox;
 
-const EXIT_FAILED: u8 = 1;
-const EXIT_CONFIG: u8 = 2;
 /// Files and sockets wanted: one for each poll, and room for the rest. The system's own limit may be lower.
 const OPEN_FILES: u64 = 65_536;
 const SIGNALS_STACK_BYTES: usize = 128 << 10;
@@ -53,68 +50,10 @@ struct RunArgs {
     config: PathBuf,
 }
 
-/// Why a command failed.
-enum Failure {
-    /// The config or the way it was called is wrong.
-    Config(String),
-    /// Something else went wrong.
-    Failed(String),
-    /// It failed, and has said why.
-    Told,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(text) | Self::Failed(text) => f.write_str(text),
-            Self::Told => Ok(()),
-        }
-    }
-}
-
-impl From<ConfigProblem> for Failure {
-    fn from(problem: ConfigProblem) -> Self {
-        Self::Config(problem.to_string())
-    }
-}
-
-impl From<StartProblem> for Failure {
-    fn from(problem: StartProblem) -> Self {
-        match problem {
-            StartProblem::Config(problem) => problem.into(),
-            StartProblem::Failed(what) => Self::Failed(what),
-        }
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl Failure {
-    const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) => EXIT_CONFIG,
-            Self::Failed(_) | Self::Told => EXIT_FAILED,
-        }
-    }
-}
-
 /// Runs the command that the process was called with.
 pub(crate) fn main() -> ExitCode {
     let Command::Run(args) = Cli::parse().command;
-    match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let text = failure.to_string();
-            if !text.is_empty() {
-                let _nobody_to_tell = writeln!(io::stderr().lock(), "poolkeeper-blocking: {text}");
-            }
-            ExitCode::from(failure.exit_code())
-        }
-    }
+    failure::exit("poolkeeper-blocking", run(args))
 }
 
 fn run(args: RunArgs) -> Result<(), Failure> {
@@ -165,11 +104,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn config_problems_exit_with_2_and_failures_with_1() {
-        assert_eq!(Failure::Config(String::new()).exit_code(), 2);
-        assert_eq!(Failure::Failed(String::new()).exit_code(), 1);
     }
 }

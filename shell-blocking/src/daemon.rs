@@ -12,17 +12,14 @@ use std::time::{Duration, Instant};
 use poolkeeper_core::event::{Effect, Event, ExitReason, Memory};
 use poolkeeper_shell::clock::Clock;
 use poolkeeper_shell::config::DaemonConfig;
+use poolkeeper_shell::control::{BATCH_MAX, Control};
 use poolkeeper_shell::driver::Driver;
 use poolkeeper_shell::status::StatusServer;
-use poolkeeper_shell::telemetry::Telemetry;
 use poolkeeper_shell::vault::Vault;
 
-use crate::http::Dns;
-use crate::inbox::{Control, Inbox, Message};
+use crate::inbox::{Inbox, Message};
 use calls::Calls;
 
-/// How many answers that already wait are taken in one go: their writes to AWS go out first, then all else.
-const BATCH_MAX: usize = 256;
 /// When no timer is set: how long the loop sleeps unless something happens.
 const FAR_AWAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -33,8 +30,6 @@ pub(crate) struct Daemon {
     driver: Driver,
     calls: Calls,
     vault: Arc<Vault>,
-    telemetry: Arc<Telemetry>,
-    dns: Dns,
     remembered: Vec<Memory>,
     clock: Clock,
     inbox: Inbox,

@@ -1,43 +1,54 @@
 //! Carries requests to GitHub and brings back sealed replies: a thread each for polls, a few for all else.
 
+mod listeners;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use poolkeeper_core::event::Event;
 use poolkeeper_core::github::reply::{Reply, ReplyHeaders, TransportError};
-use poolkeeper_core::github::request::{CallKind, Request, RequestId};
+use poolkeeper_core::github::request::{CallKind, Method, Request, RequestId, Slot};
+use poolkeeper_core::limiter;
 use poolkeeper_core::seal::{RawReply, Secret};
 use poolkeeper_shell::clock;
 use poolkeeper_shell::config::GitHubSettings;
 use poolkeeper_shell::telemetry::Telemetry;
-use poolkeeper_shell::transport::{ConnectionProblem, not_sent, outcome};
-use poolkeeper_shell::vault::Vault;
+use poolkeeper_shell::transport::{ConnectionProblem, not_sent, outcome, reply_headers};
+use poolkeeper_shell::vault::{Authorization, Vault};
 use ureq::Agent;
 use ureq::http::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::crew::{Crew, Hand};
-use crate::http::{Bounds, Dns, INPUT_BYTES, LISTENER_INPUT_BYTES, Wires, exchange, of_config, tls_config};
+use crate::crew::{Crew, Worker};
+use crate::http::{Bounds, Dns, INPUT_BYTES, Wires, exchange, of_config, tls_config};
 use crate::inbox::Promise;
+use listeners::{Held, Listeners};
 
-/// The most listeners, one thread each.
-const LISTENERS_MAX: usize = 20_000;
-/// More listeners than this are better off with the other daemon.
-const LISTENERS_FINE: usize = 1000;
-/// Threads for other calls on a connection: as many as the core has under way there.
-const WORKERS_MAX: usize = 8;
+/// The most listeners of a connection, one thread each. Each thread takes two of the process's memory maps, and Linux
+/// allows 65,530.
+const LISTENERS_MAX: usize = 10_000;
 
 /// The transport to every GitHub in the config.
 pub(crate) struct GitHub {
-    lines: BTreeMap<String, Line>,
-    warned: AtomicBool,
+    connections: BTreeMap<String, Connection>,
+    common: Common,
+}
+
+/// What all connections have in common, also with those after a reload.
+#[derive(Clone)]
+struct Common {
+    dns: Dns,
+    vault: Arc<Vault>,
+    telemetry: Arc<Telemetry>,
+    listeners: Listeners,
 }
 
 /// The threads of one connection.
-struct Line {
+struct Connection {
     listeners: Crew<Call>,
-    workers: Crew<Call>,
+    others: Crew<Call>,
 }
 
 /// A call under way.
@@ -45,7 +56,10 @@ struct Call {
     id: RequestId,
     kind: CallKind,
     request: Box<Request>,
+    /// None for the connection's own credential, which the call's thread signs with.
+    kept: Option<Authorization>,
     promise: Promise,
+    held: Option<Held>,
 }
 
 impl GitHub {
@@ -59,37 +73,51 @@ impl GitHub {
         vault: &Arc<Vault>,
         telemetry: &Arc<Telemetry>,
     ) -> Result<Self, ConnectionProblem> {
-        let mut lines = BTreeMap::new();
+        let (vault, telemetry) = (Arc::clone(vault), Arc::clone(telemetry));
+        Self::of(settings, Common { dns: dns.clone(), vault, telemetry, listeners: Listeners::default() })
+    }
+
+    /// The same with other settings.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn reopened(&self, settings: &BTreeMap<String, GitHubSettings>) -> Result<Self, ConnectionProblem> {
+        Self::of(settings, self.common.clone())
+    }
+
+    fn of(settings: &BTreeMap<String, GitHubSettings>, common: Common) -> Result<Self, ConnectionProblem> {
+        let mut connections = BTreeMap::new();
         for (name, settings) in settings {
-            let wires =
-                wires(settings, dns).map_err(|problem| ConnectionProblem { connection: name.clone(), problem })?;
-            let carriage = Carriage { wires, vault: Arc::clone(vault), telemetry: Arc::clone(telemetry) };
-            lines.insert(name.clone(), Line::new(&Arc::new(carriage)));
+            let wires = wires(settings, &common.dns)
+                .map_err(|problem| ConnectionProblem { connection: name.clone(), problem })?;
+            connections.insert(name.clone(), Connection::new(&wires, &common));
         }
-        Ok(Self { lines, warned: AtomicBool::new(false) })
+        Ok(Self { connections, common })
     }
 
     /// Starts a call whose answer keeps the promise.
     pub(crate) fn start(&self, id: RequestId, kind: CallKind, request: Box<Request>, promise: Promise) {
-        let Some(line) = self.lines.get(&request.connection) else {
-            promise.refuse("the connection is not in the config any more");
-            return;
+        // The machine may drop the slot before a thread has time for the call.
+        let kept = match self.common.vault.kept_authorization(&request) {
+            Ok(kept) => kept,
+            Err(problem) => return unsent(id, promise, problem),
         };
-        let crew = if kind.is_poll() { &line.listeners } else { &line.workers };
-        match crew.take(Call { id, kind, request, promise }) {
-            Ok(threads) if threads > LISTENERS_FINE => self.warn_of_many(),
-            Ok(_) => {}
-            Err(unmanned) => {
-                unmanned.job.promise.refuse(&format!("no thread for the call: {}", unmanned.error));
-            }
+        let Some(connection) = self.connections.get(&request.connection) else {
+            return unsent(id, promise, "the connection is not in the config any more".to_owned());
+        };
+        let (crew, held) = if kind.is_poll() {
+            (&connection.listeners, Some(self.common.listeners.one_more()))
+        } else {
+            (&connection.others, None)
+        };
+        if let Err(unmanned) = crew.take(Call { id, kind, request, kept, promise, held }) {
+            unmanned.job.promise.refuse(&format!("no thread for the call: {}", unmanned.error));
         }
     }
+}
 
-    fn warn_of_many(&self) {
-        if !self.warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!("more than {LISTENERS_FINE} listeners, a thread each: the daemon `poolkeeper` takes less");
-        }
-    }
+fn unsent(id: RequestId, promise: Promise, problem: String) {
+    promise.keep(Event::GitHubReply { id, result: Err(not_sent(problem)) });
 }
 
 fn wires(settings: &GitHubSettings, dns: &Dns) -> Result<Wires, String> {
@@ -97,94 +125,112 @@ fn wires(settings: &GitHubSettings, dns: &Dns) -> Result<Wires, String> {
     Ok(Wires { tls, dns: dns.clone(), proxies: of_config(settings.proxy.as_deref())? })
 }
 
-impl Line {
-    fn new(carriage: &Arc<Carriage>) -> Self {
-        let crew = |name, threads_max, input_bytes| {
-            let carriage = Arc::clone(carriage);
-            Crew::new(name, threads_max, move || {
-                Box::new(Courier { carriage: Arc::clone(&carriage), agent: None, input_bytes })
-            })
+impl Connection {
+    fn new(wires: &Wires, common: &Common) -> Self {
+        let crew = |name, threads_max, listens| {
+            let (wires, common) = (wires.clone(), common.clone());
+            Crew::new(name, threads_max, move || Box::new(Caller::new(wires.clone(), common.clone(), listens)))
         };
-        Self {
-            listeners: crew("listener", LISTENERS_MAX, LISTENER_INPUT_BYTES),
-            workers: crew("github", WORKERS_MAX, INPUT_BYTES),
-        }
+        let others_max = usize::try_from(limiter::GITHUB.in_flight).unwrap_or(usize::MAX);
+        Self { listeners: crew("listener", LISTENERS_MAX, true), others: crew("github", others_max, false) }
     }
-}
-
-/// What the threads of one connection share.
-struct Carriage {
-    wires: Wires,
-    vault: Arc<Vault>,
-    telemetry: Arc<Telemetry>,
 }
 
 /// One thread's end of a connection.
-struct Courier {
-    carriage: Arc<Carriage>,
-    agent: Option<Agent>,
-    input_bytes: usize,
+struct Caller {
+    wires: Wires,
+    common: Common,
+    listens: bool,
+    agent: Option<SchemeAgent>,
 }
 
-impl Hand<Call> for Courier {
+/// An agent, and the scheme that its proxy is for.
+struct SchemeAgent {
+    https: bool,
+    agent: Agent,
+}
+
+impl Worker<Call> for Caller {
     fn carry(&mut self, call: Call) {
-        let Call { id, kind, request, promise } = call;
-        let https = request.url.starts_with("https:");
-        let agent = self.agent.get_or_insert_with(|| self.carriage.wires.agent(https, self.input_bytes)).clone();
+        let Call { id, kind, request, kept, promise, held } = call;
+        let agent = self.agent(request.url.starts_with("https:"));
         if !promise.carried_by(&agent) {
             return;
         }
-        let result = self.carriage.exchange(&agent, id, kind, *request);
-        if !promise.keep(Event::GitHubReply { id, result }) {
-            // Calling off shut the agent down.
-            self.agent = None;
+        let started = Instant::now();
+        let connection = request.connection.clone();
+        let result = self.exchange(&agent, id, kind, request, kept);
+        drop(held);
+        let outcome = outcome(result.as_ref().map(|reply| reply.status).map_err(|error| error.kind));
+        if self.hand_in(id, promise, result) {
+            self.common.telemetry.github_call(kind, &connection, &outcome, started.elapsed());
         }
     }
 }
 
-impl Carriage {
+impl Caller {
+    fn new(wires: Wires, common: Common, listens: bool) -> Self {
+        Self { wires, common, listens, agent: None }
+    }
+
+    fn agent(&mut self, https: bool) -> Agent {
+        if let Some(kept) = self.agent.as_ref().filter(|kept| kept.https == https) {
+            return kept.agent.clone();
+        }
+        let agent = if self.listens { self.wires.listener(https) } else { self.wires.agent(https, INPUT_BYTES) };
+        self.agent = Some(SchemeAgent { https, agent: agent.clone() });
+        agent
+    }
+
+    /// Answers; `false` when the call was called off meanwhile, which also shut the agent down.
+    fn hand_in(&mut self, id: RequestId, promise: Promise, result: Result<Reply, TransportError>) -> bool {
+        let answered = promise.keep(Event::GitHubReply { id, result });
+        if !answered {
+            self.agent = None;
+            // The machine does not know of a secret that came all the same.
+            self.common.vault.drop_slot(Slot(id));
+        }
+        answered
+    }
+
     fn exchange(
         &self,
         agent: &Agent,
         id: RequestId,
         kind: CallKind,
-        request: Request,
+        request: Box<Request>,
+        kept: Option<Authorization>,
     ) -> Result<Reply, TransportError> {
-        let started = Instant::now();
+        let vault = &self.common.vault;
+        let Authorization { header, secret } = match kept {
+            Some(kept) => kept,
+            None => vault.authorization(&request, clock::unix_s()).map_err(not_sent)?,
+        };
         let connection = request.connection.clone();
-        let result = self
-            .raw(agent, request)
-            .map(|(raw, sent)| self.vault.seal(kind, id, &connection, raw, &sent, clock::unix_s()));
-        let outcome = outcome(result.as_ref().map(|reply| reply.status).map_err(|error| error.kind));
-        self.telemetry.github_call(kind, &connection, &outcome, started.elapsed());
-        result
-    }
-
-    fn raw(&self, agent: &Agent, request: Request) -> Result<(RawReply, Secret), TransportError> {
-        let authorization = self.vault.authorization(&request, clock::unix_s()).map_err(not_sent)?;
-        let bounds = Bounds { timeout: Duration::from_millis(request.timeout.as_millis()), body_max: request.max_body };
-        let wire = wire(request, &authorization.header)?;
-        let sent = authorization.secret;
-        let answer = exchange(agent, wire, bounds).map_err(|fault| fault.into_error(&sent))?;
-        Ok((RawReply { status: answer.status, headers: allowed(&answer.headers), body: answer.body }, sent))
+        let raw = raw(agent, *request, header, &secret)?;
+        Ok(vault.seal(kind, id, &connection, raw, &secret, clock::unix_s()))
     }
 }
 
+fn raw(agent: &Agent, request: Request, authorization: String, sent: &Secret) -> Result<RawReply, TransportError> {
+    let bounds = Bounds { timeout: Duration::from_millis(request.timeout.as_millis()), body_max: request.max_body };
+    let wire = wire(request, authorization)?;
+    let answer = exchange(agent, wire, bounds).map_err(|fault| fault.into_error(sent))?;
+    Ok(RawReply { status: answer.status, headers: allowed(&answer.headers), body: answer.body })
+}
+
 /// The request as the HTTP client wants it: the core's headers, `Authorization`, and none of our own.
-fn wire(request: Request, authorization: &str) -> Result<http::Request<Option<Vec<u8>>>, TransportError> {
+fn wire(request: Request, authorization: String) -> Result<http::Request<Option<Vec<u8>>>, TransportError> {
     let mut built = http::Request::builder().method(request.method.as_str()).uri(&request.url);
-    let carries_body = matches!(
-        request.method,
-        poolkeeper_core::github::request::Method::Post | poolkeeper_core::github::request::Method::Patch
-    );
     for header in &request.headers {
         let value = HeaderValue::from_str(&header.value)
             .map_err(|_| not_sent(format!("header {} is illegal", header.name.as_str())))?;
         built = built.header(HeaderName::from_static(header.name.as_str()), value);
     }
-    let mut secret = HeaderValue::from_str(authorization)
+    let mut secret = HeaderValue::try_from(authorization)
         .map_err(|_| not_sent("the credential holds characters that no header may hold"))?;
     secret.set_sensitive(true);
+    let carries_body = matches!(request.method, Method::Post | Method::Patch);
     let body = request.body.map(String::into_bytes).or_else(|| carries_body.then(Vec::new));
     built
         .header(http::header::AUTHORIZATION, secret)
@@ -193,13 +239,5 @@ fn wire(request: Request, authorization: &str) -> Result<http::Request<Option<Ve
 }
 
 fn allowed(headers: &HeaderMap) -> ReplyHeaders {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    ReplyHeaders {
-        date: text("date"),
-        retry_after: text("retry-after"),
-        rate_limit_remaining: text("x-ratelimit-remaining"),
-        rate_limit_reset: text("x-ratelimit-reset"),
-        activity_id: text("activityid"),
-        github_request_id: text("x-github-request-id"),
-    }
+    reply_headers(|name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned))
 }

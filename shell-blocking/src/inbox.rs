@@ -6,14 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use poolkeeper_core::event::Event;
 use poolkeeper_core::github::reply::TransportErrorKind;
-use poolkeeper_shell::status::Query;
+use poolkeeper_shell::control::{CALLS_MAX, CONTROLS_MAX, Control};
 use poolkeeper_shell::transport::Peer;
 use ureq::Agent;
-
-/// The most calls under way at once, one poll for each of the most pools included.
-pub(crate) const CALLS_MAX: usize = 32_768;
-/// The most requests to the loop, such as status queries, that wait at once.
-const CONTROLS_MAX: usize = 64;
 
 /// What reaches the machine's thread.
 #[derive(Debug)]
@@ -22,17 +17,6 @@ pub(crate) enum Message {
     Event(Box<Event>),
     /// Something that is asked of the daemon.
     Control(Control),
-}
-
-/// What may be asked of a running daemon.
-#[derive(Debug)]
-pub(crate) enum Control {
-    /// End in order.
-    Stop,
-    /// Read the config file again.
-    Reload,
-    /// Answer a question of the status server.
-    Query(Query),
 }
 
 /// Hands out promises whose answers come out of one queue.
@@ -82,9 +66,10 @@ impl Inbox {
         let _loop_is_gone = self.sender.send(Message::Event(Box::new(event)));
     }
 
-    /// Asks something of the daemon; `false` when it is gone or swamped.
+    /// Asks something of the daemon; `false` when it is gone or swamped. There is always room for a request to stop.
     pub(crate) fn ask(&self, control: Control) -> bool {
-        if self.controls.fetch_add(1, Ordering::Relaxed) >= CONTROLS_MAX {
+        let waiting = self.controls.fetch_add(1, Ordering::Relaxed);
+        if waiting >= CONTROLS_MAX && !matches!(control, Control::Stop) {
             self.controls.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
@@ -104,7 +89,7 @@ impl Inbox {
         if self.calls.fetch_add(1, Ordering::Relaxed) >= CALLS_MAX {
             self.calls.fetch_sub(1, Ordering::Relaxed);
             let what = "too many calls are under way: nothing was sent";
-            return Err(Box::new(peer.unanswered(TransportErrorKind::NotSent, what)));
+            return Err(Box::new(peer.unanswered(TransportErrorKind::Connect, what)));
         }
         let (sender, calls) = (self.sender.clone(), Arc::clone(&self.calls));
         let debt = Arc::new(Debt { peer, sender, calls, state: Mutex::new(State::Waiting) });
@@ -128,9 +113,9 @@ impl Promise {
         self.debt.settle(event).is_some()
     }
 
-    /// Answers that the call was not sent.
+    /// Answers that this machine could not send the call just now; the credential is not at fault.
     pub(crate) fn refuse(self, why: &str) {
-        let event = self.debt.peer.unanswered(TransportErrorKind::NotSent, why);
+        let event = self.debt.peer.unanswered(TransportErrorKind::Connect, why);
         self.debt.settle(event);
     }
 }
@@ -233,8 +218,10 @@ mod tests {
         let (inbox, _messages) = Inbox::new();
         let held: Vec<_> = (0..CALLS_MAX).map(|_| inbox.promise(PEER).unwrap()).collect();
 
-        assert!(inbox.promise(PEER).is_err());
+        let refused = inbox.promise(PEER).unwrap_err();
 
+        let Event::GitHubReply { result: Err(error), .. } = *refused else { panic!("{refused:?}") };
+        assert_eq!(error.kind, TransportErrorKind::Connect, "no credential is at fault");
         drop(held);
         assert!(inbox.promise(PEER).is_ok());
     }
@@ -246,6 +233,8 @@ mod tests {
         let taken = (0..=CONTROLS_MAX).filter(|_| inbox.ask(Control::Reload)).count();
 
         assert_eq!(taken, CONTROLS_MAX);
+        assert!(inbox.ask(Control::Stop));
+        inbox.heard();
         inbox.heard();
         assert!(inbox.ask(Control::Reload));
     }

@@ -7,6 +7,8 @@ mod daemon;
 mod github;
 mod http;
 mod inbox;
+#[cfg(test)]
+mod testing;
 
 use std::process::ExitCode;
 

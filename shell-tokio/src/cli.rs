@@ -7,19 +7,16 @@ pub(crate) mod runtime;
 mod scale_set;
 mod service;
 
-use std::fmt;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand};
 use poolkeeper_shell::PROTOCOL;
-use poolkeeper_shell::config::{self, ConfigProblem, DaemonConfig};
-use poolkeeper_shell::start::StartProblem;
+use poolkeeper_shell::config::{self, DaemonConfig};
+use poolkeeper_shell::failure;
+pub(crate) use poolkeeper_shell::failure::Failure;
 
-const EXIT_FAILED: u8 = 1;
-const EXIT_CONFIG: u8 = 2;
 static VERSION: LazyLock<String> = LazyLock::new(|| format!("{} (protocol {PROTOCOL})", env!("CARGO_PKG_VERSION")));
 
 /// Keeps pools of self-hosted GitHub Actions runners at the level GitHub asks for.
@@ -60,56 +57,6 @@ struct ConfigArgs {
     config: PathBuf,
 }
 
-/// Why a command failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// The config or the way it was called is wrong.
-    Config(String),
-    /// Something else went wrong.
-    Failed(String),
-    /// It failed, and has said why.
-    Told,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(text) | Self::Failed(text) => f.write_str(text),
-            Self::Told => Ok(()),
-        }
-    }
-}
-
-impl From<ConfigProblem> for Failure {
-    fn from(problem: ConfigProblem) -> Self {
-        Self::Config(problem.to_string())
-    }
-}
-
-impl From<StartProblem> for Failure {
-    fn from(problem: StartProblem) -> Self {
-        match problem {
-            StartProblem::Config(problem) => problem.into(),
-            StartProblem::Failed(what) => Self::Failed(what),
-        }
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl Failure {
-    const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) => EXIT_CONFIG,
-            Self::Failed(_) | Self::Told => EXIT_FAILED,
-        }
-    }
-}
-
 /// Runs the command that the process was called with.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -121,21 +68,12 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(args) => crate::demo::run(args),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let text = failure.to_string();
-            if !text.is_empty() {
-                let _nobody_to_tell = writeln!(std::io::stderr().lock(), "poolkeeper: {text}");
-            }
-            ExitCode::from(failure.exit_code())
-        }
-    }
+    failure::exit("poolkeeper", done)
 }
 
 impl ConfigArgs {
     fn load(&self) -> Result<DaemonConfig, Failure> {
-        Ok(config::load(&self.config, std::env::vars())?)
+        Ok(config::load(&self.config, config::environment())?)
     }
 }
 
@@ -160,11 +98,5 @@ mod tests {
             }
         }
         check(&Cli::command());
-    }
-
-    #[test]
-    fn config_problems_exit_with_2_and_failures_with_1() {
-        assert_eq!(Failure::Config(String::new()).exit_code(), 2);
-        assert_eq!(Failure::Failed(String::new()).exit_code(), 1);
     }
 }

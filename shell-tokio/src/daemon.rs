@@ -14,39 +14,26 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use poolkeeper_core::event::{Effect, Event, ExitReason, Memory};
 use poolkeeper_shell::clock::Clock;
 use poolkeeper_shell::config::DaemonConfig;
+use poolkeeper_shell::control::{BATCH_MAX, Control};
 use poolkeeper_shell::driver::Driver;
 use poolkeeper_shell::status::{Query, StatusServer};
 use poolkeeper_shell::telemetry::Telemetry;
 use poolkeeper_shell::vault::Vault;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use calls::Calls;
 use plan::Withheld;
 pub use plan::{Plan, PlannedPool, Standing};
 
-/// The most requests to the loop, such as status queries, that wait at once.
-const CONTROLS_MAX: usize = 64;
-/// How many answers that already wait are taken in one go: their writes to AWS go out first, then all else.
-const BATCH_MAX: usize = 256;
 /// When no timer is set: how long the loop sleeps unless something happens.
 const FAR_AWAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What may be asked of a running daemon.
-#[derive(Debug)]
-pub enum Control {
-    /// End in order.
-    Stop,
-    /// Read the config file again.
-    Reload,
-    /// Answer a question of the status server.
-    Query(Query),
-}
 
 /// Reaches a running daemon.
 #[derive(Clone, Debug)]
 pub struct Handle {
     controls: mpsc::Sender<Control>,
+    stop: Arc<Notify>,
     status: Option<SocketAddr>,
 }
 
@@ -84,16 +71,19 @@ pub struct Daemon {
     clock: Clock,
     events: mpsc::Receiver<Event>,
     controls: mpsc::Receiver<Control>,
+    /// Beside the queue of controls, where a request to stop might find no room.
+    stop: Arc<Notify>,
     effects: Vec<Effect>,
     ended: Option<Ended>,
     status: Option<StatusServer>,
 }
 
 impl Handle {
-    /// Asks the daemon to end in order; `false` when it is gone or swamped.
+    /// Asks the daemon to end in order; `false` when it is gone.
     #[must_use]
     pub fn stop(&self) -> bool {
-        self.controls.try_send(Control::Stop).is_ok()
+        self.stop.notify_one();
+        !self.controls.is_closed()
     }
 
     /// Asks the daemon to read its config file again; `false` when it is gone or swamped.
@@ -130,6 +120,7 @@ impl Daemon {
             tokio::select! {
                 Some(event) = self.events.recv() => self.absorb(event).await,
                 Some(control) = self.controls.recv() => self.obey(control),
+                () = self.stop.notified() => self.obey(Control::Stop),
                 () = &mut timer => self.ring(),
             }
         }

@@ -3,7 +3,6 @@
 mod clients;
 mod fault;
 mod polls;
-mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,8 +15,8 @@ use poolkeeper_core::seal::{RawReply, Secret};
 use poolkeeper_shell::clock;
 use poolkeeper_shell::config::GitHubSettings;
 use poolkeeper_shell::telemetry::Telemetry;
-use poolkeeper_shell::transport::{ConnectionProblem, not_sent, outcome, too_large};
-use poolkeeper_shell::vault::Vault;
+use poolkeeper_shell::transport::{ConnectionProblem, not_sent, outcome, reply_headers, too_large};
+use poolkeeper_shell::vault::{Authorization, Vault};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use tokio::task::AbortHandle;
 
@@ -63,8 +62,10 @@ impl GitHub {
         if call.is_poll() {
             return self.start_poll(id, request, promise);
         }
+        // The machine may drop the slot before the task has its turn.
+        let kept = self.vault.kept_authorization(&request);
         let task = async move {
-            let result = github.exchange(id, call, request).await;
+            let result = github.exchange_with(id, call, request, kept).await;
             promise.keep(Event::GitHubReply { id, result });
         };
         tokio::spawn(task).abort_handle()
@@ -89,8 +90,9 @@ impl GitHub {
                 tokio::spawn(task).abort_handle()
             }
             Ready::Other(request) => {
+                let kept = self.vault.kept_authorization(&request);
                 let task = async move {
-                    let result = github.exchange(id, CallKind::Poll, request).await;
+                    let result = github.exchange_with(id, CallKind::Poll, request, kept).await;
                     promise.keep(Event::GitHubReply { id, result });
                 };
                 tokio::spawn(task).abort_handle()
@@ -125,9 +127,20 @@ impl GitHub {
         call: CallKind,
         request: Box<Request>,
     ) -> Result<Reply, TransportError> {
+        let kept = self.vault.kept_authorization(&request);
+        self.exchange_with(id, call, request, kept).await
+    }
+
+    async fn exchange_with(
+        &self,
+        id: RequestId,
+        call: CallKind,
+        request: Box<Request>,
+        kept: Result<Option<Authorization>, String>,
+    ) -> Result<Reply, TransportError> {
         let started = Instant::now();
         let connection = request.connection.clone();
-        let result = match self.prepare(call, request) {
+        let result = match self.prepare(call, request, kept) {
             Ok(prepared) => {
                 let Prepared { client, request, max_body, sent } = prepared;
                 receive(client, request, max_body, &sent)
@@ -140,13 +153,21 @@ impl GitHub {
         result
     }
 
-    fn prepare(&self, call: CallKind, request: Box<Request>) -> Result<Prepared, TransportError> {
+    fn prepare(
+        &self,
+        call: CallKind,
+        request: Box<Request>,
+        kept: Result<Option<Authorization>, String>,
+    ) -> Result<Prepared, TransportError> {
         let clients = self
             .connections
             .get(&request.connection)
             .ok_or_else(|| not_sent("the connection is not in the config any more"))?;
         let client = if call.is_poll() { &clients.proxied_polls } else { &clients.calls };
-        let authorization = self.vault.authorization(&request, clock::unix_s()).map_err(not_sent)?;
+        let authorization = match kept.map_err(not_sent)? {
+            Some(kept) => kept,
+            None => self.vault.authorization(&request, clock::unix_s()).map_err(not_sent)?,
+        };
         let max_body = request.max_body;
         let built = wire(*request, &authorization.header)?;
         Ok(Prepared { client: client.clone(), request: built, max_body, sent: authorization.secret })
@@ -229,13 +250,5 @@ async fn receive(
 }
 
 fn allowed(headers: &HeaderMap) -> ReplyHeaders {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    ReplyHeaders {
-        date: text("date"),
-        retry_after: text("retry-after"),
-        rate_limit_remaining: text("x-ratelimit-remaining"),
-        rate_limit_reset: text("x-ratelimit-reset"),
-        activity_id: text("activityid"),
-        github_request_id: text("x-github-request-id"),
-    }
+    reply_headers(|name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned))
 }

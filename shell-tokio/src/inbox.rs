@@ -3,11 +3,9 @@
 use poolkeeper_core::event::Event;
 use poolkeeper_core::github::reply::TransportErrorKind;
 use poolkeeper_core::github::request::RequestId;
+use poolkeeper_shell::control::CALLS_MAX;
 use poolkeeper_shell::transport::Peer;
 use tokio::sync::mpsc;
-
-/// The most calls under way at once, one poll for each of the most pools included.
-pub const CALLS_MAX: usize = 32_768;
 
 /// Hands out promises whose answers come out of one queue.
 #[derive(Clone, Debug)]
@@ -56,7 +54,7 @@ impl Inbox {
         match self.sender.clone().try_reserve_owned() {
             Ok(place) => Ok(Promise { peer, place: Some(place) }),
             Err(_full) => Err(Box::new(
-                peer.unanswered(TransportErrorKind::NotSent, "too many calls are under way: nothing was sent"),
+                peer.unanswered(TransportErrorKind::Connect, "too many calls are under way: nothing was sent"),
             )),
         }
     }
@@ -136,7 +134,7 @@ mod tests {
 
         let refused = inbox.github(RequestId(7)).unwrap_err();
 
-        assert_eq!(kind(*refused), TransportErrorKind::NotSent);
+        assert_eq!(kind(*refused), TransportErrorKind::Connect);
         drop(held);
     }
 }

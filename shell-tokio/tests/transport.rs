@@ -11,8 +11,9 @@ use poolkeeper::github::GitHub;
 use poolkeeper::inbox::Inbox;
 use poolkeeper_core::config::{Config, ConnectionConfig, CredentialKind, RawConfig};
 use poolkeeper_core::event::Event;
-use poolkeeper_core::github::reply::{Body, Bytes, Reply, TransportError, TransportErrorKind};
-use poolkeeper_core::github::request::{Auth, CallKind, Header, HeaderName, Method, Request, RequestId};
+use poolkeeper_core::github::reply::{Body, Bytes, Reply, ReplyHeaders, TransportError, TransportErrorKind};
+use poolkeeper_core::github::request::{Auth, CallKind, Header, HeaderName, Method, Request, RequestId, Slot};
+use poolkeeper_core::seal::{RawReply, Secret};
 use poolkeeper_core::time::Duration;
 use poolkeeper_shell::config::{AwsSettings, CredentialSource, DaemonConfig, GitHubSettings};
 use poolkeeper_shell::telemetry::Telemetry;
@@ -198,6 +199,26 @@ async fn no_failure_tells_the_secret_or_the_url() {
     assert!(!error.detail.contains(TOKEN) && !error.detail.contains("a=b"), "{}", error.detail);
 }
 
+#[tokio::test]
+async fn a_call_goes_out_with_its_token_though_the_slot_was_dropped_before_its_turn() {
+    let mut server = Server::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let vault = vault();
+    let id = RequestId(1000);
+    let body = br#"{"token":"ghs_KEPT0123456789","expires_at":"2099-01-01T00:00:00Z"}"#.to_vec();
+    let raw = RawReply { status: 201, headers: ReplyHeaders::default(), body };
+    let _reply = vault.seal(CallKind::AccessToken, id, "main", raw, &Secret::new(String::new()), 0);
+    let request = Request { auth: Auth::Bearer(Slot(id)), ..get(&server.url) };
+    let (inbox, _answers) = Inbox::new();
+    let promise = inbox.github(RequestId(1)).unwrap();
+
+    // The task has its first turn at the next await.
+    let _call = github_with(&vault).start(RequestId(1), CallKind::ScaleSet, Box::new(request), promise);
+    vault.drop_slot(Slot(id));
+
+    let seen = server.seen().await;
+    assert!(seen.contains("Bearer ghs_KEPT0123456789"), "{seen}");
+}
+
 /// A server that says the same to everyone, and tells what it was asked.
 struct Server {
     url: String,
@@ -287,11 +308,18 @@ fn kind(result: Result<Reply, TransportError>) -> TransportErrorKind {
 }
 
 fn github() -> GitHub {
+    github_with(&vault())
+}
+
+fn github_with(vault: &Arc<Vault>) -> GitHub {
+    let settings = config(CredentialSource::TokenEnv(String::new())).github;
+    GitHub::open(&settings, Arc::clone(vault), Arc::new(Telemetry::new("test"))).unwrap()
+}
+
+fn vault() -> Arc<Vault> {
     let mut token = NamedTempFile::new().unwrap();
     writeln!(token, "{TOKEN}").unwrap();
-    let config = config(CredentialSource::TokenFile(token.path().to_owned()));
-    let vault = Arc::new(Vault::open(&config).unwrap());
-    GitHub::open(&config.github, vault, Arc::new(Telemetry::new("test"))).unwrap()
+    Arc::new(Vault::open(&config(CredentialSource::TokenFile(token.path().to_owned()))).unwrap())
 }
 
 fn config(credential: CredentialSource) -> DaemonConfig {

@@ -1,10 +1,12 @@
 //! What every poolkeeper daemon needs and no runtime gives: config, vault, journal files, state directory, status
-//! server, metrics and notice text. There is no HTTP client, no TLS and no async in here.
+//! server, metrics, notice text and TLS settings. There is no HTTP client and no async in here.
 
 pub mod aws;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod driver;
+pub mod failure;
 pub mod journal;
 pub mod logging;
 pub mod notice_text;
@@ -16,6 +18,7 @@ pub mod systemd;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 pub mod transport;
 pub mod vault;
 

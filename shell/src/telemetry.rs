@@ -86,7 +86,7 @@ impl Telemetry {
     }
 
     /// All counters and histograms in Prometheus's text format.
-    pub(crate) fn render(&self, out: &mut String) {
+    pub fn render(&self, out: &mut String) {
         self.lock().render(out);
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use poolkeeper_core::aws::AwsError;
 use poolkeeper_core::event::Event;
-use poolkeeper_core::github::reply::{TransportError, TransportErrorKind};
+use poolkeeper_core::github::reply::{ReplyHeaders, TransportError, TransportErrorKind};
 use poolkeeper_core::github::request::RequestId;
 use poolkeeper_core::seal::Secret;
 
@@ -72,16 +72,16 @@ impl Peer {
     }
 }
 
-/// An error's words, without what was sent.
+/// An error's words, without what was sent and cut short.
 #[must_use]
 pub fn redacted(error: &dyn Error, sent: &Secret) -> String {
-    redacted_text(words(error), sent)
+    redacted_text(all_words(error), sent)
 }
 
-/// A text without what was sent.
+/// A text without what was sent, cut short. It is cut last: a secret across the cut would leave its beginning.
 #[must_use]
 pub fn redacted_text(detail: String, sent: &Secret) -> String {
-    if sent.reveal().len() < SHORTEST_SECRET { detail } else { detail.replace(sent.reveal(), "[redacted]") }
+    if sent.reveal().len() < SHORTEST_SECRET { cut(&detail) } else { cut(&detail.replace(sent.reveal(), "[redacted]")) }
 }
 
 /// The body was longer than the request allows.
@@ -96,9 +96,28 @@ pub fn not_sent(detail: impl Into<String>) -> TransportError {
     TransportError { kind: TransportErrorKind::NotSent, detail: detail.into() }
 }
 
-/// An error and its causes in one line, cut short.
+/// The headers of a reply that the machine may see; `text` looks one up by its name in lower case.
+#[must_use]
+pub fn reply_headers(text: impl Fn(&str) -> Option<String>) -> ReplyHeaders {
+    ReplyHeaders {
+        date: text("date"),
+        retry_after: text("retry-after"),
+        rate_limit_remaining: text("x-ratelimit-remaining"),
+        rate_limit_reset: text("x-ratelimit-reset"),
+        activity_id: text("activityid"),
+        github_request_id: text("x-github-request-id"),
+    }
+}
+
+/// An error that holds no secret and its causes in one line, cut short.
 #[must_use]
 pub fn words(error: &dyn Error) -> String {
+    cut(&all_words(error))
+}
+
+/// An error and its causes in one line. It may hold what was sent: [`redacted_text`] has to see it before anybody else.
+#[must_use]
+pub fn all_words(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     for _ in 0..CAUSES_MAX {
@@ -109,6 +128,10 @@ pub fn words(error: &dyn Error) -> String {
         }
         cause = inner.source();
     }
+    text
+}
+
+fn cut(text: &str) -> String {
     text.chars().take(DETAIL_CHARS).collect()
 }
 
@@ -132,5 +155,22 @@ const fn error_text(kind: TransportErrorKind) -> &'static str {
         TransportErrorKind::TooLarge => "too_large",
         TransportErrorKind::Cancelled => "cancelled",
         TransportErrorKind::NotSent => "not_sent",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_across_the_cut_leaves_nothing() {
+        let sent = Secret::new("ghp_MARKED0123456789".to_owned());
+        let before = "x".repeat(DETAIL_CHARS - 6);
+        let error = std::io::Error::other(format!("{before}{} and more", sent.reveal()));
+
+        let text = redacted(&error, &sent);
+
+        assert!(!text.contains("ghp_"), "{text}");
+        assert_eq!(text.chars().count(), DETAIL_CHARS);
     }
 }

@@ -55,6 +55,12 @@ impl fmt::Debug for Vault {
     }
 }
 
+impl Authorization {
+    fn new(scheme: &str, secret: Secret) -> Self {
+        Self { header: format!("{scheme} {}", secret.reveal()), secret }
+    }
+}
+
 impl Vault {
     /// Reads every connection's credential.
     ///
@@ -82,12 +88,24 @@ impl Vault {
     /// # Errors
     /// When the slot is empty or the connection unknown; the text holds no secret.
     pub fn authorization(&self, request: &Request, unix_s: u64) -> Result<Authorization, String> {
-        let (scheme, secret) = match request.auth {
-            Auth::Credential => ("Bearer", self.credential(&request.connection, unix_s)?),
-            Auth::Bearer(slot) => ("Bearer", self.slot(slot)?),
-            Auth::RemoteAuth(slot) => ("RemoteAuth", self.slot(slot)?),
+        match self.kept_authorization(request)? {
+            Some(kept) => Ok(kept),
+            None => Ok(Authorization::new("Bearer", self.credential(&request.connection, unix_s)?)),
+        }
+    }
+
+    /// The same for a request that goes out with a secret that is kept in a slot; none for one that goes out with the
+    /// connection's credential. A call that waits takes it along: its slot may be dropped before its turn comes.
+    ///
+    /// # Errors
+    /// When the slot is empty.
+    pub fn kept_authorization(&self, request: &Request) -> Result<Option<Authorization>, String> {
+        let (scheme, slot) = match request.auth {
+            Auth::Credential => return Ok(None),
+            Auth::Bearer(slot) => ("Bearer", slot),
+            Auth::RemoteAuth(slot) => ("RemoteAuth", slot),
         };
-        Ok(Authorization { header: format!("{scheme} {}", secret.reveal()), secret })
+        Ok(Some(Authorization::new(scheme, self.slot(slot)?)))
     }
 
     /// Seals a reply and keeps its secret under the slot that the call names.

@@ -167,6 +167,7 @@ fn the_blocking_daemon_runs_no_runtime_and_a_thread_for_each_listener() {
         "state",
         "status",
         "status-accept",
+        "tls",
     ];
     let strange: BTreeSet<_> = threads.keys().filter(|name| !known.contains(&name.as_str())).collect();
     assert!(strange.is_empty(), "{threads:?}");

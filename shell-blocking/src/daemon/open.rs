@@ -7,6 +7,7 @@ use std::sync::Arc;
 use poolkeeper_core::event::Event;
 use poolkeeper_shell::clock::Clock;
 use poolkeeper_shell::config::DaemonConfig;
+use poolkeeper_shell::control::Control;
 use poolkeeper_shell::start::{self, StartProblem};
 use poolkeeper_shell::state::State;
 use poolkeeper_shell::status::{Query, StatusServer};
@@ -18,7 +19,7 @@ use super::calls::Calls;
 use crate::aws::Aws;
 use crate::github::GitHub;
 use crate::http::Dns;
-use crate::inbox::{Control, Inbox};
+use crate::inbox::Inbox;
 
 impl Daemon {
     /// Opens all that the daemon needs; nothing is sent to GitHub yet. The second value asks things of it.
@@ -28,7 +29,7 @@ impl Daemon {
     pub(crate) fn open(config: DaemonConfig, config_file: PathBuf) -> Result<(Self, Inbox), StartProblem> {
         let telemetry = Arc::new(Telemetry::new(&config.core.stack));
         let vault = Arc::new(Vault::open(&config)?);
-        let dns = Dns::start().map_err(|error| StartProblem::failed("no thread for name look-ups", &error))?;
+        let dns = Dns::new();
         let github = GitHub::open(&config.github, &dns, &vault, &telemetry)
             .map_err(|problem| problem.in_config(&config_file))?;
         let aws = Aws::open(&config.aws, &config.core.stack, &dns, &vault, &telemetry)
@@ -63,8 +64,6 @@ impl Daemon {
             driver,
             calls,
             vault,
-            telemetry,
-            dns,
             remembered,
             clock: Clock::start(),
             inbox: inbox.clone(),

@@ -7,7 +7,6 @@ use poolkeeper_shell::systemd;
 use poolkeeper_shell::vault::Vault;
 
 use super::Daemon;
-use crate::github::GitHub;
 
 impl Daemon {
     pub(super) fn reload(&mut self) {
@@ -22,8 +21,7 @@ impl Daemon {
     fn read_again(&mut self) -> Result<(), ConfigProblem> {
         let new = config::load(&self.config_file, config::environment())?;
         let vault = Vault::open(&new)?;
-        let github = GitHub::open(&new.github, &self.dns, &self.vault, &self.telemetry)
-            .map_err(|problem| problem.in_config(&self.config_file))?;
+        let github = self.calls.github.reopened(&new.github).map_err(|problem| problem.in_config(&self.config_file))?;
         self.vault.replace_credentials(vault);
         self.calls.github = github;
         warn_of_restart(&self.config, &new, &self.config_file);

@@ -1,40 +1,64 @@
-//! Connecting: through a proxy or straight, then TLS with a config that all agents share.
+//! Connecting: through a proxy or straight, then TLS; and the connections themselves.
 //!
-//! ureq's own connector keeps a config, with a copy of all certificate authorities, for each agent.
+//! ureq's own connector keeps a config, with a copy of all certificate authorities, for each agent, and full buffers for
+//! each held poll.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::ClientConnection;
 use ureq::Error;
 use ureq::unversioned::transport::{
-    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, LazyBuffers, NextTimeout, TcpConnector, Transport,
-    TransportAdapter,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, NextTimeout, Transport, TransportAdapter,
 };
 
-/// Why there is no connection.
-#[derive(Debug)]
-pub(super) struct NotConnected(Error);
-
-impl fmt::Display for NotConnected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot connect: {}", self.0)
-    }
-}
-
-impl std::error::Error for NotConnected {}
+use super::buffers::LateBuffers;
+use super::fault::NotConnected;
+use super::handshake::Tls;
+use super::socket::{Deadline, Socket};
 
 /// Makes connections, and says of what fails here that nothing was sent.
 pub(super) struct Dial {
-    chain: Box<dyn Connector<Out = Box<dyn Transport>>>,
+    tls: Arc<Tls>,
 }
 
 impl Dial {
-    pub(super) fn connector(tls: Arc<ClientConfig>) -> Self {
-        let chain = ConnectProxyConnector::default().chain(TcpConnector::default()).chain(Tls(tls));
-        Self { chain: Box::new(chain) }
+    pub(super) const fn new(tls: Arc<Tls>) -> Self {
+        Self { tls }
+    }
+
+    fn open(&self, details: &ConnectionDetails<'_>) -> Result<Box<dyn Transport>, Error> {
+        let deadline = Deadline::of(details.timeout);
+        let input_bytes = details.config.input_buffer_size();
+        if let Some(tunnel) = through_proxy(details)? {
+            if !details.needs_tls() {
+                return Ok(tunnel);
+            }
+            let below = TransportAdapter::new(tunnel, Arc::clone(&details.current_time));
+            return self.encrypt(details, deadline, Box::new(below), input_bytes);
+        }
+        let socket = Socket::connect(&details.addrs, deadline)?;
+        (details.register_shutdown)(socket.shutdown_handle())?;
+        if details.needs_tls() {
+            return self.encrypt(details, deadline, Box::new(socket), input_bytes);
+        }
+        Ok(Box::new(Plain { socket, buffers: LateBuffers::new(input_bytes) }))
+    }
+
+    #[inline(never)]
+    fn encrypt(
+        &self,
+        details: &ConnectionDetails<'_>,
+        deadline: Deadline,
+        mut below: Box<dyn Below>,
+        input_bytes: usize,
+    ) -> Result<Box<dyn Transport>, Error> {
+        let host = details.uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        below.end_at(deadline);
+        let shaken = self.tls.connect(host, below.as_mut());
+        let tls = shaken.map_err(|error| if let Error::Io(error) = error { deadline.error(error) } else { error })?;
+        Ok(Box::new(Encrypted { below, tls, buffers: LateBuffers::new(input_bytes) }))
     }
 }
 
@@ -47,47 +71,147 @@ impl fmt::Debug for Dial {
 impl Connector for Dial {
     type Out = Box<dyn Transport>;
 
-    fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<()>) -> Result<Option<Self::Out>, Error> {
-        self.chain.connect(details, chained).map_err(|error| Error::Other(Box::new(NotConnected(error))))
+    fn connect(&self, details: &ConnectionDetails<'_>, _chained: Option<()>) -> Result<Option<Self::Out>, Error> {
+        self.open(details).map(Some).map_err(NotConnected::error)
     }
 }
 
-struct Tls(Arc<ClientConfig>);
+/// A tunnel to the peer, if a proxy is set and is for it.
+fn through_proxy(details: &ConnectionDetails<'_>) -> Result<Option<Box<dyn Transport>>, Error> {
+    if details.config.proxy().is_none_or(|proxy| proxy.is_no_proxy(details.uri)) {
+        return Ok(None);
+    }
+    tunnel(details)
+}
 
-impl fmt::Debug for Tls {
+#[inline(never)]
+fn tunnel(details: &ConnectionDetails<'_>) -> Result<Option<Box<dyn Transport>>, Error> {
+    match ConnectProxyConnector::default().connect(details, None::<()>)? {
+        Some(Either::B(tunnel)) => Ok(Some(tunnel)),
+        Some(Either::A(())) | None => Err(Error::InvalidProxyUrl),
+    }
+}
+
+/// What TLS goes over: a socket, or a proxy's tunnel.
+pub(super) trait Below: Read + Write + Send + Sync {
+    /// When reads and writes end.
+    fn end_at(&mut self, deadline: Deadline);
+    /// Waits until there is something to read, as far as that can be told.
+    fn await_readable(&mut self) -> io::Result<()>;
+    /// Whether the connection is at rest.
+    fn is_open(&mut self) -> bool;
+}
+
+impl Below for Socket {
+    fn end_at(&mut self, deadline: Deadline) {
+        self.set_deadline(deadline);
+    }
+
+    fn await_readable(&mut self) -> io::Result<()> {
+        Self::await_readable(self)
+    }
+
+    fn is_open(&mut self) -> bool {
+        Self::is_open(self)
+    }
+}
+
+impl Below for TransportAdapter {
+    fn end_at(&mut self, deadline: Deadline) {
+        self.set_timeout(deadline.timeout());
+    }
+
+    fn await_readable(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.get_mut().is_open()
+    }
+}
+
+/// A connection without TLS.
+struct Plain {
+    socket: Socket,
+    buffers: LateBuffers,
+}
+
+impl fmt::Debug for Plain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tls")
+        f.write_str("Plain")
     }
 }
 
-impl<In: Transport> Connector<In> for Tls {
-    type Out = Box<dyn Transport>;
+impl Transport for Plain {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
 
-    fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
-        let Some(transport) = chained else { return Ok(None) };
-        if !details.needs_tls() || transport.is_tls() {
-            return Ok(Some(Box::new(transport)));
-        }
-        let host = details.uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let name = ServerName::try_from(host).map_err(|_| Error::Tls("the host is no name that TLS knows"))?;
-        let mut connection = ClientConnection::new(Arc::clone(&self.0), name).map_err(Error::Rustls)?;
-        let mut below = TransportAdapter::new(transport.boxed(), Arc::clone(&details.current_time));
-        below.set_timeout(details.timeout);
-        connection.complete_io(&mut below)?;
-        let config = details.config;
-        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Some(Box::new(Encrypted { buffers, stream: StreamOwned::new(connection, below) })))
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let deadline = Deadline::of(timeout);
+        self.socket.set_deadline(deadline);
+        let output = self.buffers.take_output(amount);
+        self.socket.write_all(&output).map_err(|error| deadline.error(error))
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let deadline = Deadline::of(timeout);
+        self.socket.set_deadline(deadline);
+        self.buffers.shed();
+        let read = self.socket.await_readable().and_then(|()| self.socket.read(self.buffers.input_append_buf()));
+        let amount = read.map_err(|error| deadline.error(error))?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.socket.is_open()
     }
 }
 
+/// A connection with TLS.
 struct Encrypted {
-    buffers: LazyBuffers,
-    stream: StreamOwned<ClientConnection, TransportAdapter>,
+    below: Box<dyn Below>,
+    tls: Box<ClientConnection>,
+    buffers: LateBuffers,
 }
 
 impl fmt::Debug for Encrypted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Encrypted")
+    }
+}
+
+impl Encrypted {
+    fn send(&mut self, output: &[u8]) -> io::Result<()> {
+        self.tls.writer().write_all(output)?;
+        self.send_rest()
+    }
+
+    fn send_rest(&mut self) -> io::Result<()> {
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut self.below)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what the peer said; 0 bytes once it has ended.
+    fn receive(&mut self) -> io::Result<usize> {
+        loop {
+            match self.tls.reader().fill_buf() {
+                Ok(_) => return self.tls.reader().read(self.buffers.input_append_buf()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            self.send_rest()?;
+            self.below.await_readable()?;
+            self.tls.read_tls(&mut self.below)?;
+            if let Err(error) = self.tls.process_new_packets() {
+                // The peer gets to know why, if it still listens.
+                let _alert_lost = self.tls.write_tls(&mut self.below);
+                return Err(io::Error::new(ErrorKind::InvalidData, error));
+            }
+        }
     }
 }
 
@@ -97,21 +221,23 @@ impl Transport for Encrypted {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.stream.get_mut().set_timeout(timeout);
-        let output = self.buffers.output().get(..amount).unwrap_or_default();
-        self.stream.write_all(output)?;
-        Ok(())
+        let deadline = Deadline::of(timeout);
+        self.below.end_at(deadline);
+        let output = self.buffers.take_output(amount);
+        self.send(&output).map_err(|error| deadline.error(error))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        self.stream.get_mut().set_timeout(timeout);
-        let amount = self.stream.read(self.buffers.input_append_buf())?;
+        let deadline = Deadline::of(timeout);
+        self.below.end_at(deadline);
+        self.buffers.shed();
+        let amount = self.receive().map_err(|error| deadline.error(error))?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        self.stream.get_mut().get_mut().is_open()
+        self.below.is_open()
     }
 
     fn is_tls(&self) -> bool {

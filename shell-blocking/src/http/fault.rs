@@ -1,20 +1,43 @@
 //! Why an exchange ended without a reply.
 
+use std::fmt;
+
 use poolkeeper_core::github::reply::{TransportError, TransportErrorKind};
 use poolkeeper_core::seal::Secret;
-use poolkeeper_shell::transport::{redacted_text, too_large, words};
+use poolkeeper_shell::transport::{all_words, redacted_text, too_large};
 use ureq::{Error, Timeout};
 
-use super::dial::NotConnected;
+/// Why there is no connection: nothing was sent.
+#[derive(Debug)]
+pub(super) struct NotConnected(Error);
 
 /// An exchange without a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: TransportErrorKind,
+    /// The HTTP client's words, which may hold what was sent until [`Self::into_error`] has seen them.
     pub(crate) detail: String,
     /// The status of a reply whose body did not come whole.
     pub(crate) status: Option<u16>,
 }
+
+impl NotConnected {
+    pub(super) fn error(cause: Error) -> Error {
+        Error::Other(Box::new(Self(cause)))
+    }
+
+    pub(super) fn because(what: &str) -> Error {
+        Self::error(Error::Io(std::io::Error::other(what)))
+    }
+}
+
+impl fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot connect: {}", self.0)
+    }
+}
+
+impl std::error::Error for NotConnected {}
 
 impl Fault {
     pub(crate) fn too_large(body_max: u32) -> Self {
@@ -35,7 +58,7 @@ impl Fault {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Self { kind: kind(&error), detail: words(&error), status: None }
+        Self { kind: kind(&error), detail: all_words(&error), status: None }
     }
 }
 

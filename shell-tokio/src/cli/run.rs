@@ -6,11 +6,12 @@ use std::time::Duration;
 use clap::Args;
 use poolkeeper_core::event::ExitReason;
 use poolkeeper_shell::config::DaemonConfig;
+use poolkeeper_shell::failure::EXIT_FAILED;
 use poolkeeper_shell::systemd;
 use poolkeeper_shell::{logging, start};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{ConfigArgs, EXIT_FAILED, Failure, VERSION, runtime};
+use super::{ConfigArgs, Failure, VERSION, runtime};
 use crate::daemon::{Daemon, Ended, Handle, Options};
 
 /// How long a dry run may take.

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use poolkeeper_core::event::Event;
 use poolkeeper_shell::clock::Clock;
 use poolkeeper_shell::config::DaemonConfig;
+use poolkeeper_shell::control::{CONTROLS_MAX, Control};
 use poolkeeper_shell::start::{self, StartProblem};
 use poolkeeper_shell::state::State;
 use poolkeeper_shell::status::{Query, StatusServer};
 use poolkeeper_shell::telemetry::Telemetry;
 use poolkeeper_shell::vault::Vault;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::calls::Calls;
-use super::{CONTROLS_MAX, Control, Daemon, Handle, Options, Withheld};
+use super::{Daemon, Handle, Options, Withheld};
 use crate::aws::Aws;
 use crate::github::GitHub;
 use crate::inbox::Inbox;
@@ -51,7 +52,9 @@ impl Daemon {
             .map_err(|error| StartProblem::failed("no thread for the state directory", &error))?;
         let (controls, obeyed) = mpsc::channel(CONTROLS_MAX);
         let status = status(&config, &options, &controls, &telemetry)?;
-        let handle = Handle { controls, status: status.as_ref().map(StatusServer::local_addr) };
+        let stop = Arc::<Notify>::default();
+        let status_addr = status.as_ref().map(StatusServer::local_addr);
+        let handle = Handle { controls, stop: Arc::clone(&stop), status: status_addr };
         let driver = start::driver(&config, options.seed, !options.dry_run, &telemetry);
         let calls = Calls {
             github,
@@ -74,6 +77,7 @@ impl Daemon {
             clock: Clock::start(),
             events,
             controls: obeyed,
+            stop,
             effects: Vec::new(),
             ended: None,
             status,

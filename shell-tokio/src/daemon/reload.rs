@@ -22,7 +22,7 @@ impl Daemon {
     }
 
     fn read_again(&mut self) -> Result<(), ConfigProblem> {
-        let new = config::load(&self.config_file, std::env::vars())?;
+        let new = config::load(&self.config_file, config::environment())?;
         let vault = Vault::open(&new)?;
         let github = GitHub::open(&new.github, Arc::clone(&self.vault), Arc::clone(&self.telemetry))
             .map_err(|problem| problem.in_config(&self.config_file))?;

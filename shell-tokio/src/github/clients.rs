@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use poolkeeper_shell::config::GitHubSettings;
+use poolkeeper_shell::tls;
 use poolkeeper_shell::transport::words;
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy, retry};
 
 use super::polls::Polls;
-use super::tls;
 
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than the pause between two polls, shorter than servers keep idle connections.

@@ -39,7 +39,7 @@ impl Fake {
     fn credentials(&self, variables: &[(&str, &str)]) -> Credentials {
         let mut all = vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.url.as_str())];
         all.extend(variables);
-        let wires = Wires { tls: tls_config(None).unwrap(), dns: Dns::start().unwrap(), proxies: Proxies::default() };
+        let wires = Wires { tls: tls_config(None).unwrap(), dns: Dns::new(), proxies: Proxies::default() };
         Credentials::new(Environment::of(&all), wires)
     }
 }

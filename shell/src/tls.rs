@@ -1,4 +1,4 @@
-//! TLS towards GitHub: the system's certificate authorities, and those of the connection's `ca_file`.
+//! The client side of TLS towards GitHub and AWS: the system's certificate authorities, and those of a `ca_file`.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -8,7 +8,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 /// The client side of TLS, with aws-lc-rs.
-pub(super) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
+///
+/// # Errors
+/// When the `ca_file` cannot be read or holds no certificate.
+pub fn config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     let roots = match ca_file {
         None => Arc::clone(system_roots()),
         Some(file) => Arc::new(with_file(RootCertStore::clone(system_roots()), file)?),
@@ -28,6 +31,11 @@ fn system_roots() -> &'static Arc<RootCertStore> {
     ROOTS.get_or_init(|| {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            tracing::warn!(
+                "the system has no certificate authorities: TLS works with a ca_file only; install ca-certificates"
+            );
+        }
         Arc::new(roots)
     })
 }
