@@ -2,6 +2,7 @@
 
 mod fault;
 mod group;
+mod https;
 mod instances;
 mod store;
 
@@ -11,17 +12,15 @@ use std::time::{Duration, Instant};
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::config::StalledStreamProtectionConfig;
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
-use aws_sdk_autoscaling::config::{SharedHttpClient, StalledStreamProtectionConfig};
 use aws_sdk_autoscaling::types::Filter;
 use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, GroupQuery};
 use poolkeeper_core::event::Event;
 use poolkeeper_core::github::request::RequestId;
-use poolkeeper_shell::aws::{self, NoRegion};
+use poolkeeper_shell::aws;
 use poolkeeper_shell::config::AwsSettings;
 use poolkeeper_shell::telemetry::Telemetry;
 use poolkeeper_shell::vault::Vault;
@@ -42,21 +41,18 @@ pub struct Aws {
 
 impl Aws {
     /// Makes the client. Region and credentials that are not given are found as the SDK finds them, credentials with
-    /// the first call.
-    ///
-    /// # Errors
-    /// When there is no region.
+    /// the first call. None when there is no region.
     pub async fn open(
         settings: &AwsSettings,
         stack: &str,
         vault: Arc<Vault>,
         credentials: Option<SharedCredentialsProvider>,
         telemetry: Arc<Telemetry>,
-    ) -> Result<Self, NoRegion> {
+    ) -> Option<Self> {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(https())
+            .http_client(https::client())
             .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts);
@@ -67,9 +63,7 @@ impl Aws {
             loader = loader.region(Region::new(region.clone()));
         }
         let found = loader.load().await;
-        if found.region().is_none() {
-            return Err(NoRegion);
-        }
+        found.region()?;
         let mut config = aws_sdk_autoscaling::config::Builder::from(&found);
         let mut ssm = aws_sdk_ssm::config::Builder::from(&found);
         if let Some(url) = &settings.endpoint_url {
@@ -81,7 +75,7 @@ impl Aws {
         }
         let ssm = aws_sdk_ssm::Client::from_conf(ssm.build());
         let store = Store::new(ssm, vault, &settings.parameter_prefix, stack);
-        Ok(Self { client: Client::from_conf(config.build()), store, telemetry })
+        Some(Self { client: Client::from_conf(config.build()), store, telemetry })
     }
 
     /// Starts a call whose answer keeps the promise.
@@ -138,8 +132,4 @@ impl Aws {
             .map_err(fault::aws_error)?;
         Ok(AwsReply::Done)
     }
-}
-
-fn https() -> SharedHttpClient {
-    Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
 }

@@ -37,7 +37,7 @@ impl Daemon {
             Arc::clone(&telemetry),
         )
         .await
-        .map_err(|_| StartProblem::no_region(&options.config_file))?;
+        .ok_or_else(|| StartProblem::no_region(&options.config_file))?;
         let (inbox, events) = Inbox::new();
         let kept_dir = if options.dry_run { None } else { config.state_dir.as_deref() };
         let state = State::open(kept_dir)?;
