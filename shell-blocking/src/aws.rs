@@ -29,7 +29,7 @@ use crate::http::{Dns, Proxies, Wires, tls_config};
 use crate::inbox::Promise;
 use credentials::{Credentials, Environment};
 use endpoint::{AUTO_SCALING, Endpoint, SSM, Service};
-use signed::Line;
+use signed::Client;
 use store::Store;
 
 /// How long one call may take, however many requests it needs.
@@ -48,7 +48,7 @@ struct Call {
 
 /// What the threads share.
 struct Services {
-    auto_scaling: Line,
+    auto_scaling: Client,
     store: Store,
     telemetry: Arc<Telemetry>,
 }
@@ -67,20 +67,20 @@ impl Aws {
     ) -> Result<Self, StartProblem> {
         let tls = tls_config(None).map_err(StartProblem::Failed)?;
         let direct = Wires { tls, dns: dns.clone(), proxies: Proxies::default() };
-        let reach = Reach::find(config, source, direct, Environment::of_process())?;
+        let account = Account::find(config, source, direct, Environment::of_process())?;
         let store = Store::new(
-            reach.line(SSM, config, source)?,
+            account.client(SSM, config, source)?,
             Arc::clone(vault),
             &config.aws.parameter_prefix,
             &config.core.stack,
         );
-        let auto_scaling = reach.line(AUTO_SCALING, config, source)?;
+        let auto_scaling = account.client(AUTO_SCALING, config, source)?;
         Ok(Self::staffed(Services { auto_scaling, store, telemetry: Arc::clone(telemetry) }))
     }
 
     fn staffed(services: Services) -> Self {
         let services = Arc::new(services);
-        let crew = Crew::new("aws", workers_max(), move || Box::new(Envoy::new(&services)));
+        let crew = Crew::new("aws", workers_max(), move || Box::new(Worker::new(&services)));
         Self { crew }
     }
 
@@ -98,8 +98,8 @@ fn workers_max() -> usize {
     usize::try_from(in_flight).unwrap_or(usize::MAX)
 }
 
-/// What the ways to all services have in common.
-struct Reach {
+/// What the clients of all services have in common.
+struct Account {
     environment: Environment,
     credentials: Arc<Credentials>,
     region: String,
@@ -107,7 +107,7 @@ struct Reach {
     direct: Wires,
 }
 
-impl Reach {
+impl Account {
     fn find(
         config: &DaemonConfig,
         source: &Path,
@@ -125,32 +125,32 @@ impl Reach {
         Ok(Self { environment, credentials, region, direct })
     }
 
-    /// The way to a service. Over TLS it may go through the environment's proxy.
-    fn line(&self, service: Service, config: &DaemonConfig, source: &Path) -> Result<Line, StartProblem> {
+    /// The client of a service. Over TLS it may go through the environment's proxy.
+    fn client(&self, service: Service, config: &DaemonConfig, source: &Path) -> Result<Client, StartProblem> {
         let Self { environment, credentials, region, direct } = self;
         let endpoint = Endpoint::new(service, region, config.aws.endpoint_url.as_deref(), environment)
             .map_err(|problem| problem.in_config(source))?;
         let proxies = if endpoint.is_https() { Proxies::of_environment() } else { Proxies::default() };
         let wires = Wires { proxies, ..direct.clone() };
-        Ok(Line { endpoint, region: region.clone(), credentials: Arc::clone(credentials), wires })
+        Ok(Client { endpoint, region: region.clone(), credentials: Arc::clone(credentials), wires })
     }
 }
 
 /// One thread's end of the services.
-struct Envoy {
+struct Worker {
     services: Arc<Services>,
     auto_scaling: Agent,
     store: Agent,
 }
 
-impl Envoy {
+impl Worker {
     fn new(services: &Arc<Services>) -> Self {
         let (auto_scaling, store) = (services.auto_scaling.agent(), services.store.agent());
         Self { services: Arc::clone(services), auto_scaling, store }
     }
 }
 
-impl Hand<Call> for Envoy {
+impl Hand<Call> for Worker {
     fn carry(&mut self, Call { id, call, promise }: Call) {
         let started = Instant::now();
         let name = call.action();
@@ -161,7 +161,7 @@ impl Hand<Call> for Envoy {
     }
 }
 
-impl Envoy {
+impl Worker {
     fn call(&self, call: AwsCall, deadline: Instant) -> Result<AwsReply, AwsError> {
         match query::of_call(call)? {
             query::Wanted::Query(query) => {

@@ -4,8 +4,10 @@ mod fault;
 mod group;
 mod https;
 mod instances;
+mod region;
 mod store;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,7 @@ use poolkeeper_core::event::Event;
 use poolkeeper_core::github::request::RequestId;
 use poolkeeper_shell::aws;
 use poolkeeper_shell::config::AwsSettings;
+use poolkeeper_shell::start::StartProblem;
 use poolkeeper_shell::telemetry::Telemetry;
 use poolkeeper_shell::vault::Vault;
 
@@ -41,14 +44,18 @@ pub struct Aws {
 
 impl Aws {
     /// Makes the client. Region and credentials that are not given are found as the SDK finds them, credentials with
-    /// the first call. None when there is no region.
+    /// the first call.
+    ///
+    /// # Errors
+    /// When there is no region; `source` is where the config was read from.
     pub async fn open(
         settings: &AwsSettings,
+        source: &Path,
         stack: &str,
         vault: Arc<Vault>,
         credentials: Option<SharedCredentialsProvider>,
         telemetry: Arc<Telemetry>,
-    ) -> Option<Self> {
+    ) -> Result<Self, StartProblem> {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
@@ -63,7 +70,9 @@ impl Aws {
             loader = loader.region(Region::new(region.clone()));
         }
         let found = loader.load().await;
-        found.region()?;
+        if found.region().is_none() {
+            return Err(region::problem(source).await);
+        }
         let mut config = aws_sdk_autoscaling::config::Builder::from(&found);
         let mut ssm = aws_sdk_ssm::config::Builder::from(&found);
         if let Some(url) = &settings.endpoint_url {
@@ -75,7 +84,7 @@ impl Aws {
         }
         let ssm = aws_sdk_ssm::Client::from_conf(ssm.build());
         let store = Store::new(ssm, vault, &settings.parameter_prefix, stack);
-        Some(Self { client: Client::from_conf(config.build()), store, telemetry })
+        Ok(Self { client: Client::from_conf(config.build()), store, telemetry })
     }
 
     /// Starts a call whose answer keeps the promise.

@@ -28,9 +28,9 @@ const OK: u16 = 200;
 const ENDED: [&str; 4] =
     ["ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"];
 
-/// The way to one service.
+/// The client of one service.
 #[derive(Clone)]
-pub(super) struct Line {
+pub(super) struct Client {
     pub(super) endpoint: Endpoint,
     pub(super) region: String,
     pub(super) credentials: Arc<Credentials>,
@@ -46,7 +46,7 @@ pub(super) struct Reply {
     keys: Keys,
 }
 
-impl Line {
+impl Client {
     /// A new agent for this service.
     pub(super) fn agent(&self) -> Agent {
         self.wires.agent(self.endpoint.is_https(), INPUT_BYTES)

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use ureq::Agent;
 use ureq::http::{HeaderName, header};
 
-use super::signed::Line;
+use super::signed::Client;
 
 const JSON: &str = "application/x-amz-json-1.1";
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
@@ -31,7 +31,7 @@ const OK: u16 = 200;
 
 /// Where configs are kept for instances.
 pub(super) struct Store {
-    line: Line,
+    client: Client,
     vault: Arc<Vault>,
     /// What the names of parameters begin with.
     place: String,
@@ -76,13 +76,13 @@ struct Refusal {
 }
 
 impl Store {
-    pub(super) fn new(line: Line, vault: Arc<Vault>, prefix: &str, stack: &str) -> Self {
-        Self { line, vault, place: parameter_place(prefix, stack), stack: stack.to_owned() }
+    pub(super) fn new(client: Client, vault: Arc<Vault>, prefix: &str, stack: &str) -> Self {
+        Self { client, vault, place: parameter_place(prefix, stack), stack: stack.to_owned() }
     }
 
     /// A new agent for it.
     pub(super) fn agent(&self) -> Agent {
-        self.line.agent()
+        self.client.agent()
     }
 
     /// Keeps a config for an instance, in place of one that is there.
@@ -136,7 +136,7 @@ impl Store {
     ) -> Result<(), Refusal> {
         let body = serde_json::to_string(body).map_err(|error| AwsError::Validation { message: error.to_string() })?;
         let headers = [(header::CONTENT_TYPE, JSON), (TARGET, target)];
-        let reply = self.line.post(agent, &headers, body, deadline)?;
+        let reply = self.client.post(agent, &headers, body, deadline)?;
         let answer = &reply.answer;
         if answer.status == OK {
             let parsed = serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body);
@@ -144,7 +144,7 @@ impl Store {
         }
         let header = answer.headers.get(ERROR_TYPE).and_then(|value| value.to_str().ok());
         let Objection { code, message } = objection(header, &answer.body);
-        let error = self.line.refused(&reply, &code, redacted_text(message, sent));
+        let error = self.client.refused(&reply, &code, redacted_text(message, sent));
         Err(Refusal { code, error })
     }
 

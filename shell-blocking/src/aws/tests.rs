@@ -109,26 +109,26 @@ impl Place {
         Self { dir, source, config }
     }
 
-    fn line(&self, service: Service, ca_file: Option<&Path>, variables: &[(&str, &str)]) -> Line {
+    fn client(&self, service: Service, ca_file: Option<&Path>, variables: &[(&str, &str)]) -> Client {
         let direct =
             Wires { tls: tls_config(ca_file).unwrap(), dns: Dns::start().unwrap(), proxies: Proxies::default() };
-        let reach = Reach::find(&self.config, &self.source, direct.clone(), Environment::of(variables));
-        let line = reach.and_then(|reach| reach.line(service, &self.config, &self.source)).unwrap();
-        Line { wires: direct, ..line }
+        let account = Account::find(&self.config, &self.source, direct.clone(), Environment::of(variables));
+        let client = account.and_then(|account| account.client(service, &self.config, &self.source)).unwrap();
+        Client { wires: direct, ..client }
     }
 
     fn services(&self) -> Services {
         let vault = Arc::new(Vault::open(&self.config).unwrap());
-        let store = Store::new(self.line(SSM, None, &KEYS), vault, "/poolkeeper", "test");
+        let store = Store::new(self.client(SSM, None, &KEYS), vault, "/poolkeeper", "test");
         let telemetry = Arc::new(Telemetry::new("test"));
-        Services { auto_scaling: self.line(AUTO_SCALING, None, &KEYS), store, telemetry }
+        Services { auto_scaling: self.client(AUTO_SCALING, None, &KEYS), store, telemetry }
     }
 }
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "S")];
 
-fn query(line: &Line) -> Result<String, AwsError> {
-    line.query(&line.agent(), "Action=SetDesiredCapacity", Instant::now() + STEP)
+fn query(client: &Client) -> Result<String, AwsError> {
+    client.query(&client.agent(), "Action=SetDesiredCapacity", Instant::now() + STEP)
 }
 
 fn refusal(code: &str, message: &str) -> String {
@@ -178,15 +178,15 @@ fn aws_is_spoken_to_over_tls() {
     let ca_file = place.dir.path().join("ca.pem");
     std::fs::write(&ca_file, authority.cert.pem()).unwrap();
 
-    assert_eq!(query(&place.line(AUTO_SCALING, Some(&ca_file), &KEYS)).unwrap(), RESULT);
-    assert!(query(&place.line(AUTO_SCALING, None, &KEYS)).is_err(), "nobody vouches for the certificate");
+    assert_eq!(query(&place.client(AUTO_SCALING, Some(&ca_file), &KEYS)).unwrap(), RESULT);
+    assert!(query(&place.client(AUTO_SCALING, None, &KEYS)).is_err(), "nobody vouches for the certificate");
 }
 
 #[test]
 fn requests_are_signed_and_say_who_sends_them() {
     let fake = Fake::start(|_| Some((200, RESULT.to_owned())));
 
-    query(&Place::new(&fake.url).line(AUTO_SCALING, None, &KEYS)).unwrap();
+    query(&Place::new(&fake.url).client(AUTO_SCALING, None, &KEYS)).unwrap();
 
     let seen = fake.next();
     assert!(seen.contains(concat!("\r\nuser-agent: poolkeeper/", env!("CARGO_PKG_VERSION"), "\r\n")), "{seen}");
@@ -198,7 +198,7 @@ fn a_refusal_does_not_give_the_session_token_away() {
     let fake = Fake::start(|_| Some((403, refusal("SignatureDoesNotMatch", "of x-amz-security-token:TOKEN-0123"))));
     let variables = [KEYS[0], KEYS[1], ("AWS_SESSION_TOKEN", "TOKEN-0123")];
 
-    let refused = query(&Place::new(&fake.url).line(AUTO_SCALING, None, &variables)).unwrap_err();
+    let refused = query(&Place::new(&fake.url).client(AUTO_SCALING, None, &variables)).unwrap_err();
 
     let message = "SignatureDoesNotMatch: of x-amz-security-token:[redacted]".to_owned();
     assert_eq!(refused, AwsError::Denied { message });
@@ -218,13 +218,13 @@ fn credentials_that_aws_does_not_take_are_looked_up_again() {
         std::fs::write(&profile, text).unwrap();
     };
     write("OLD");
-    let line = place.line(AUTO_SCALING, None, &[("AWS_SHARED_CREDENTIALS_FILE", &profile.display().to_string())]);
-    line.credentials.current(Instant::now()).unwrap();
-    line.credentials.age();
+    let client = place.client(AUTO_SCALING, None, &[("AWS_SHARED_CREDENTIALS_FILE", &profile.display().to_string())]);
+    client.credentials.current(Instant::now()).unwrap();
+    client.credentials.age();
     write("NEW");
 
-    assert!(query(&line).is_err());
-    query(&line).unwrap();
+    assert!(query(&client).is_err());
+    query(&client).unwrap();
 
     assert!(fake.next().contains("Credential=OLD/"));
     assert!(fake.next().contains("Credential=NEW/"));
@@ -236,9 +236,10 @@ fn an_endpoint_that_is_no_url_is_a_problem_of_the_config() {
     let direct = Wires { tls: tls_config(None).unwrap(), dns: Dns::start().unwrap(), proxies: Proxies::default() };
     let mut config = place.config.clone();
     config.aws.endpoint_url = None;
-    let reach = Reach::find(&config, &place.source, direct, Environment::of(&[("AWS_ENDPOINT_URL", "localhost:4566")]));
+    let account =
+        Account::find(&config, &place.source, direct, Environment::of(&[("AWS_ENDPOINT_URL", "localhost:4566")]));
 
-    let problem = reach.and_then(|reach| reach.line(SSM, &config, &place.source)).err().unwrap();
+    let problem = account.and_then(|account| account.client(SSM, &config, &place.source)).err().unwrap();
 
     assert!(matches!(&problem, StartProblem::Config(_)), "{problem}");
     assert!(problem.to_string().starts_with("AWS_ENDPOINT_URL: localhost:4566 is no "), "{problem}");
