@@ -2,27 +2,29 @@
 
 mod fault;
 mod group;
+mod https;
 mod instances;
+mod region;
 mod store;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::config::StalledStreamProtectionConfig;
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
-use aws_sdk_autoscaling::config::{SharedHttpClient, StalledStreamProtectionConfig};
 use aws_sdk_autoscaling::types::Filter;
 use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, GroupQuery};
 use poolkeeper_core::event::Event;
 use poolkeeper_core::github::request::RequestId;
-use poolkeeper_shell::aws::{self, NoRegion};
+use poolkeeper_shell::aws;
 use poolkeeper_shell::config::AwsSettings;
+use poolkeeper_shell::start::StartProblem;
 use poolkeeper_shell::telemetry::Telemetry;
 use poolkeeper_shell::vault::Vault;
 
@@ -45,18 +47,19 @@ impl Aws {
     /// the first call.
     ///
     /// # Errors
-    /// When there is no region.
+    /// When there is no region; `source` is where the config was read from.
     pub async fn open(
         settings: &AwsSettings,
+        source: &Path,
         stack: &str,
         vault: Arc<Vault>,
         credentials: Option<SharedCredentialsProvider>,
         telemetry: Arc<Telemetry>,
-    ) -> Result<Self, NoRegion> {
+    ) -> Result<Self, StartProblem> {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(https())
+            .http_client(https::client())
             .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts);
@@ -68,7 +71,7 @@ impl Aws {
         }
         let found = loader.load().await;
         if found.region().is_none() {
-            return Err(NoRegion);
+            return Err(region::problem(source).await);
         }
         let mut config = aws_sdk_autoscaling::config::Builder::from(&found);
         let mut ssm = aws_sdk_ssm::config::Builder::from(&found);
@@ -138,8 +141,4 @@ impl Aws {
             .map_err(fault::aws_error)?;
         Ok(AwsReply::Done)
     }
-}
-
-fn https() -> SharedHttpClient {
-    Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
 }

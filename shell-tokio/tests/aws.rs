@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,7 +141,8 @@ async fn nonsense_is_the_peers_fault_and_silence_is_the_worlds() {
 async fn no_credentials_is_denied() {
     let nobody = Some(SharedCredentialsProvider::new(NoCredentials));
     let telemetry = Arc::new(Telemetry::new("test"));
-    let aws = Aws::open(&settings("http://127.0.0.1:1"), "ci", vault(), nobody, telemetry).await.unwrap();
+    let aws =
+        Aws::open(&settings("http://127.0.0.1:1"), Path::new("test"), "ci", vault(), nobody, telemetry).await.unwrap();
 
     let error = aws.call(set_desired()).await.unwrap_err();
 
@@ -222,7 +224,9 @@ fn settings(url: &str) -> AwsSettings {
 async fn aws(url: &str) -> Aws {
     let credentials = Credentials::new("id", "secret", None, None, "test");
     let credentials = Some(SharedCredentialsProvider::new(credentials));
-    Aws::open(&settings(url), "ci", vault(), credentials, Arc::new(Telemetry::new("test"))).await.unwrap()
+    Aws::open(&settings(url), Path::new("test"), "ci", vault(), credentials, Arc::new(Telemetry::new("test")))
+        .await
+        .unwrap()
 }
 
 fn vault() -> Arc<Vault> {

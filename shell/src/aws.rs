@@ -42,21 +42,6 @@ pub const STACK_TAG: &str = "runs-on-stack";
 /// A parameter that nobody deletes expires after this.
 const EXPIRES_AFTER: Duration = Duration::from_secs(30 * 60);
 
-/// No region is configured, and none was found where AWS's tools look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoRegion;
-
-impl std::fmt::Display for NoRegion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(
-            "aws.region: no region is configured, and none was found in AWS_REGION, the profile or the \
-             instance metadata; set region in [aws]",
-        )
-    }
-}
-
-impl std::error::Error for NoRegion {}
-
 /// The name of an error in metrics.
 #[must_use]
 pub const fn kind(error: &AwsError) -> &'static str {
@@ -70,9 +55,11 @@ pub const fn kind(error: &AwsError) -> &'static str {
     }
 }
 
-/// What a refusal means, from its status and AWS's own code and words.
+/// What a refusal means, from its status and AWS's own code and words. Of the words the first line is kept: after it a
+/// refused signature brings what should have been signed, credentials included.
 #[must_use]
 pub fn refused(status: u16, code: &str, message: &str) -> AwsError {
+    let message = message.lines().next().unwrap_or_default();
     let told: String = if message.is_empty() { format!("HTTP {status} {code}") } else { format!("{code}: {message}") };
     let message = told.chars().take(MESSAGE_CHARS).collect();
     if THROTTLED.contains(&code) {
@@ -141,6 +128,17 @@ mod tests {
         };
 
         assert_eq!(message.chars().count(), MESSAGE_CHARS);
+    }
+
+    #[test]
+    fn what_should_have_been_signed_is_not_kept() {
+        let words = "The request signature does not match.\n\nThe Canonical String should have been\n\
+                     'POST\nx-amz-security-token:TOKEN\n'";
+
+        let error = refused(403, "SignatureDoesNotMatch", words);
+
+        let message = "SignatureDoesNotMatch: The request signature does not match.".to_owned();
+        assert_eq!(error, AwsError::Denied { message });
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::driver::Driver;
 use crate::journal::Journal;
 use crate::telemetry::Telemetry;
 
+const SET_REGION: &str = "set region in [aws], for example \"eu-west-1\"";
+
 /// Why a daemon cannot start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartProblem {
@@ -60,8 +62,17 @@ impl StartProblem {
             problem: "no region is configured, and none was found in AWS_REGION, the profile or the instance's \
                       metadata"
                 .to_owned(),
-            mend: "set region in [aws], for example \"eu-west-1\"".to_owned(),
+            mend: SET_REGION.to_owned(),
         })
+    }
+
+    /// No region is configured in `source`, and who may know one did not answer: that may pass.
+    #[must_use]
+    pub fn region_unknown(source: &Path, silence: &str) -> Self {
+        let source = source.display();
+        Self::Failed(format!(
+            "{source}: aws.region: no region is configured, and none is known: {silence}; {SET_REGION}"
+        ))
     }
 }
 

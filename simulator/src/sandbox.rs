@@ -36,8 +36,10 @@ pub struct SandboxConfig {
     pub github: SocketAddr,
     /// The address of the AWS port; port 0 takes a free one.
     pub aws: SocketAddr,
-    /// Speak TLS on the GitHub port, and write the certificate authority to this file. AWS stays plain.
+    /// Speak TLS on the GitHub port, and write the certificate authority to this file.
     pub ca_file: Option<PathBuf>,
+    /// Speak TLS on the AWS port too, where there is a `ca_file`.
+    pub aws_tls: bool,
     /// The streams a client may have open at once on one HTTP/2 connection.
     pub max_concurrent_streams: u32,
     /// Threads that serve.
@@ -47,7 +49,14 @@ pub struct SandboxConfig {
 impl Default for SandboxConfig {
     fn default() -> Self {
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        Self { github: any, aws: any, ca_file: None, max_concurrent_streams: MAX_CONCURRENT_STREAMS, threads: 1 }
+        Self {
+            github: any,
+            aws: any,
+            ca_file: None,
+            aws_tls: false,
+            max_concurrent_streams: MAX_CONCURRENT_STREAMS,
+            threads: 1,
+        }
     }
 }
 
@@ -104,13 +113,15 @@ impl Sandbox {
             Ok(format!("{scheme}://{address}"))
         };
         let github_url = url(if tls.is_some() { "https" } else { "http" }, &github)?;
-        let aws_url = url("http", &aws)?;
+        let aws_tls = tls.clone().filter(|_| config.aws_tls);
+        let aws_url = url(if aws_tls.is_some() { "https" } else { "http" }, &aws)?;
         let host = Arc::new(Host::new(world));
         let (stop, stopped) = watch::channel(false);
         let doors = server::Doors {
             github,
             aws,
             tls,
+            aws_tls,
             max_concurrent_streams: config.max_concurrent_streams,
             host: Arc::clone(&host),
         };

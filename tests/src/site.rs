@@ -44,6 +44,8 @@ pub struct Plan {
     pub app: bool,
     /// Speak TLS on the GitHub port.
     pub tls: bool,
+    /// Speak TLS on the AWS port too, where there is `tls`; the daemon finds the authority by `SSL_CERT_FILE`.
+    pub aws_tls: bool,
     /// The streams a client may have open at once on one HTTP/2 connection.
     pub max_concurrent_streams: u32,
     /// Keep a state directory.
@@ -72,6 +74,7 @@ impl Plan {
             },
             app: false,
             tls: false,
+            aws_tls: false,
             max_concurrent_streams: MAX_CONCURRENT_STREAMS,
             state: true,
             journal: String::new(),
@@ -100,6 +103,7 @@ impl Plan {
         };
         let sandbox = SandboxConfig {
             ca_file: self.tls.then(|| path("ca.pem")),
+            aws_tls: self.aws_tls,
             max_concurrent_streams: self.max_concurrent_streams,
             ..SandboxConfig::default()
         };
@@ -108,7 +112,7 @@ impl Plan {
         write_private(&path("app.pem"), key_pem.as_deref().unwrap_or_default());
         let config = path("poolkeeper.toml");
         write_private(&config, &self.config(dir.path(), &sandbox));
-        Site { shell: self.shell, dir, config, sandbox, sets: self.sets, key_pem }
+        Site { shell: self.shell, trusts_file: self.aws_tls, dir, config, sandbox, sets: self.sets, key_pem }
     }
 
     /// Gives the sandbox an App, and returns the App's private key.
@@ -150,6 +154,7 @@ impl Plan {
 #[derive(Debug)]
 pub struct Site {
     shell: Shell,
+    trusts_file: bool,
     dir: TempDir,
     /// The daemon's config.
     pub config: PathBuf,
@@ -183,6 +188,9 @@ impl Site {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = programs::daemon(self.shell);
         command.args(arguments).arg("--config").arg(&self.config);
+        if self.trusts_file {
+            command.env("SSL_CERT_FILE", self.path("ca.pem"));
+        }
         command
     }
 

@@ -1,11 +1,16 @@
-//! `poolkeeper explain`, as a process: from a journal, and from a running daemon.
+//! `poolkeeper explain`, as a process: from a journal, and from a running daemon, whichever of the two it is.
 #![cfg(test)]
 
 use std::fs;
 use std::process::Output;
 
-use poolkeeper_tests::programs;
+use poolkeeper_tests::programs::{self, Shell};
 use poolkeeper_tests::site::{Plan, Site};
+
+poolkeeper_tests::on_both_shells!(
+    a_job_its_instance_and_its_pool_are_told_from_the_configs_journal,
+    a_running_daemon_tells_how_a_pool_stands_and_why,
+);
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -15,6 +20,13 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// The command is one of the program `poolkeeper`; it reads the site's config.
+fn explain(site: &Site, arguments: &[&str]) -> Output {
+    let mut command = programs::poolkeeper();
+    command.arg("explain").args(arguments).arg("--config").arg(&site.config);
+    command.output().expect("the program starts")
+}
+
 /// What the command tells, which it must.
 fn told(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
@@ -22,8 +34,8 @@ fn told(output: &Output) -> String {
 }
 
 /// A site whose daemon has served jobs and ended.
-fn served() -> Site {
-    let site = Plan::new(1).build();
+fn served(shell: Shell) -> Site {
+    let site = Plan { shell, ..Plan::new(1) }.build();
     let daemon = site.listening_daemon();
     site.queue(2);
     site.until_jobs_end(&daemon);
@@ -31,27 +43,26 @@ fn served() -> Site {
     site
 }
 
-#[test]
-fn a_job_its_instance_and_its_pool_are_told_from_the_configs_journal() {
-    let site = served();
+fn a_job_its_instance_and_its_pool_are_told_from_the_configs_journal(shell: Shell) {
+    let site = served(shell);
 
-    let job = told(&site.run(&["explain", "1"]));
+    let job = told(&explain(&site, &["1"]));
     assert!(job.contains("queued at GitHub") && job.contains("completed: succeeded, after it ran for "), "{job}");
     let instance = job.split("started on ").nth(1).and_then(|rest| rest.split(',').next()).expect("an instance");
 
-    let life = told(&site.run(&["explain", instance]));
+    let life = told(&explain(&site, &[instance]));
     assert!(life.contains("first seen in a describe: ") && life.contains(" ended: succeeded"), "{life}");
 
     let set = &site.sets[0].name;
-    let pool = told(&site.run(&["explain", set]));
+    let pool = told(&explain(&site, &[set]));
     assert!(pool.contains("    rule:   OUT: ") && pool.contains("the session was closed"), "{pool}");
 }
 
 #[test]
 fn who_is_unknown_exits_with_1_and_who_is_asked_for_wrongly_with_2() {
-    let site = served();
+    let site = served(Shell::Tokio);
 
-    let unknown = site.run(&["explain", "i-00000000000000000"]);
+    let unknown = explain(&site, &["i-00000000000000000"]);
     assert_eq!(unknown.status.code(), Some(1));
     let text = stderr(&unknown);
     assert!(text.contains("nothing is known of instance i-00000000000000000 in "), "{text}");
@@ -70,7 +81,7 @@ fn who_is_unknown_exits_with_1_and_who_is_asked_for_wrongly_with_2() {
 
 #[test]
 fn a_cut_file_exits_with_2_and_is_told_up_to_there_with_until() {
-    let site = served();
+    let site = served(Shell::Tokio);
     let [file] = site.journals().try_into().expect("one file");
     let whole = fs::read(&file).expect("a file");
     let cut = site.path("cut.jsonl.zst");
@@ -99,24 +110,23 @@ fn a_cut_file_exits_with_2_and_is_told_up_to_there_with_until() {
     assert!(stderr(&shown).contains("where no crash of the daemon cuts it"), "{}", stderr(&shown));
 }
 
-#[test]
-fn a_running_daemon_tells_how_a_pool_stands_and_why() {
-    let site = Plan::new(2).build();
+fn a_running_daemon_tells_how_a_pool_stands_and_why(shell: Shell) {
+    let site = Plan { shell, ..Plan::new(2) }.build();
     let daemon = site.listening_daemon();
     let url = format!("http://{}", daemon.status_addr());
 
     let set = &site.sets[0].name;
-    let text = told(&site.run(&["explain", set, "--url", &url]));
+    let text = told(&explain(&site, &[set, "--url", &url]));
     assert!(text.contains(" is driven: capacity follows demand."), "{text}");
     assert!(text.contains("It listens to GitHub: ") && text.contains("The target is 0: 0 jobs assigned"), "{text}");
 
-    let live = told(&site.run(&["explain", set]));
+    let live = told(&explain(&site, &[set]));
     assert!(live.contains(" is open: the pool listens"), "the journal of a running daemon is read: {live}");
 
-    let unknown = site.run(&["explain", "nobody", "--url", &url]);
+    let unknown = explain(&site, &["nobody", "--url", &url]);
     assert_eq!(unknown.status.code(), Some(1), "{}", stderr(&unknown));
     assert!(stderr(&unknown).contains("the nearest names there are "), "{}", stderr(&unknown));
-    let instance = site.run(&["explain", "i-0", "--url", &url]);
+    let instance = explain(&site, &["i-0", "--url", &url]);
     assert_eq!(instance.status.code(), Some(2));
     assert!(stderr(&instance).contains("instance i-0 is in its journal"), "{}", stderr(&instance));
     assert_eq!(daemon.stop(), 0);

@@ -3,9 +3,16 @@
 
 use poolkeeper_core::aws::Tag;
 use poolkeeper_simulator::aws::GroupSpec;
+use poolkeeper_tests::daemon::Daemon;
+use poolkeeper_tests::programs::Shell;
 use poolkeeper_tests::site::Plan;
 use poolkeeper_tests::wait::{LONG, until};
 use serde_json::Value;
+
+poolkeeper_tests::on_both_shells!(
+    a_group_that_cannot_be_served_is_refused_with_the_mend_and_the_others_run,
+    an_unprotected_group_is_scaled_out_and_never_in,
+);
 
 fn tag(key: &str, value: &str) -> Tag {
     Tag { key: key.to_owned(), value: value.to_owned() }
@@ -20,7 +27,7 @@ fn group(name: &str, tags: &[(&str, &str)]) -> GroupSpec {
 }
 
 /// Waits until the group is in `/api/pools`, and returns what is told of it.
-fn pools(daemon: &poolkeeper_tests::daemon::Daemon, count: usize) -> Vec<Value> {
+fn pools(daemon: &Daemon, count: usize) -> Vec<Value> {
     let look = || {
         let page = daemon.try_get("/api/pools")?.json();
         let pools = page["pools"].as_array()?.clone();
@@ -29,9 +36,8 @@ fn pools(daemon: &poolkeeper_tests::daemon::Daemon, count: usize) -> Vec<Value> 
     until("all groups in /api/pools", LONG, look, || daemon.log())
 }
 
-#[test]
-fn a_group_that_cannot_be_served_is_refused_with_the_mend_and_the_others_run() {
-    let mut plan = Plan::new(2);
+fn a_group_that_cannot_be_served_is_refused_with_the_mend_and_the_others_run(shell: Shell) {
+    let mut plan = Plan { shell, ..Plan::new(2) };
     let in_order = |name: &str, pool: &str| group(name, &[("runs-on-org", "acme"), ("runs-on-pool", pool)]);
     let refused: [(GroupSpec, &str, &str); 8] = [
         (group("no-org", &[("runs-on-pool", "a")]), "no tag runs-on-org", "tag it with the organization"),
@@ -86,9 +92,8 @@ fn a_group_that_cannot_be_served_is_refused_with_the_mend_and_the_others_run() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[test]
-fn an_unprotected_group_is_scaled_out_and_never_in() {
-    let mut plan = Plan::new(2);
+fn an_unprotected_group_is_scaled_out_and_never_in(shell: Shell) {
+    let mut plan = Plan { shell, ..Plan::new(2) };
     plan.groups[0].new_instances_protected = false;
     let unprotected = plan.groups[0].name.clone();
     let site = plan.build();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use poolkeeper_core::time::Duration as Span;
 use poolkeeper_simulator::github::{GitHubConfig, Style};
 use poolkeeper_simulator::workload::JobPlan;
-use poolkeeper_simulator::world::{FaultAction, Totals};
+use poolkeeper_simulator::world::{FaultAction, Totals, Weather};
 use poolkeeper_tests::daemon::Daemon;
 use poolkeeper_tests::programs::Shell;
 use poolkeeper_tests::site::{Plan, Site, status};
@@ -22,6 +22,7 @@ poolkeeper_tests::on_both_shells!(
     replies_that_are_lost_lose_no_message,
     unknown_message_types_and_zero_counts_lose_no_message,
     a_broken_aws_is_tried_again,
+    a_longer_outage_of_either_peer_is_waited_out,
     a_peer_that_fails_for_ever_is_asked_ever_less_often,
     retry_after_is_kept,
     a_hung_poll_holds_up_nobody_else_and_a_stop_does_not_wait_for_it,
@@ -44,6 +45,8 @@ const POOL_CALLS: [&str; 9] = [
     "refresh_session",
 ];
 const AWS_CALLS: [&str; 2] = ["DescribeAutoScalingGroups", "SetDesiredCapacity"];
+/// Longer than the first waits between two tries together.
+const OUTAGE: Span = Span::from_secs(6);
 /// No daemon of these tests makes as many calls, unless it spins.
 const MOST_CALLS: u64 = 400;
 
@@ -226,6 +229,43 @@ fn a_broken_aws_is_tried_again(shell: Shell) {
         (FaultAction::LoseReply, Counted::Aws("transport")),
     ];
     survive_all(shell, &actions, &AWS_CALLS);
+}
+
+fn a_longer_outage_of_either_peer_is_waited_out(shell: Shell) {
+    let cases: [(&str, FaultAction); 3] =
+        [("github", FaultAction::Close), ("aws", FaultAction::Close), ("aws", status(400, "Throttling", &[]))];
+    std::thread::scope(|scope| {
+        for (peer, action) in &cases {
+            scope.spawn(move || outlasts(shell, peer, action));
+        }
+    });
+}
+
+/// Lets every call to a peer fail for some seconds, while jobs come and end.
+fn outlasts(shell: Shell, peer: &str, action: &FaultAction) {
+    let site = site(shell, 2);
+    let mut daemon = site.listening_daemon();
+    site.queue(1);
+    site.until("jobs that run", &daemon, |world| world.ledger().pools().values().any(|pool| pool.running > 0));
+    let before = site.totals().calls_to(peer);
+    let weather = Weather { call: peer.to_owned(), per_mille: 1000, action: action.clone() };
+    let hits = site.fault_hits();
+    site.sandbox.with(|world, at| assert!(world.set_weather(at.now.mono + OUTAGE, weather)));
+    site.queue(2);
+    site.until("failed calls", &daemon, |world| world.fault_hits() >= hits + 4);
+    assert!(daemon.is_running());
+    assert_eq!(daemon.get("/healthz").status, 200);
+
+    site.until_jobs_end(&daemon);
+
+    site.until_acknowledged(&daemon);
+    site.until_listened_to(&daemon);
+    let calls = site.totals().calls_to(peer) - before;
+    assert!(calls < MOST_CALLS, "{peer} {action:?}: {:?}", site.totals().calls);
+    assert_eq!(site.totals().killed, 0, "{peer} {action:?}");
+    assert_eq!(daemon.get("/readyz").status, 200, "{peer} {action:?}");
+    assert!(!daemon.log().contains("panicked"), "{peer} {action:?}: {}", daemon.log());
+    assert_eq!(daemon.stop(), 0, "{peer} {action:?}");
 }
 
 /// When each of the first calls of a kind came, as seen from here.

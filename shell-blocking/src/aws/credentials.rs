@@ -3,75 +3,90 @@
 
 mod environment;
 mod fetched;
+mod kept;
 mod metadata;
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use aws_credential_types::Credentials as Keys;
 
 use super::profile::Profile;
 use crate::http::Wires;
 pub(super) use environment::Environment;
-use metadata::Metadata;
-
-/// Credentials are renewed this long before they end.
-const RENEWED_EARLY: Duration = Duration::from_secs(5 * 60);
-/// After a failed renewal of credentials that still hold, the next one waits.
-const RETRY: Duration = Duration::from_secs(10);
+use kept::{Kept, Moment, Next};
+use metadata::{BETWEEN_TRIES, Metadata};
 
 /// Finds credentials, keeps them, and renews them in time.
 pub(super) struct Credentials {
     environment: Environment,
     metadata: Metadata,
-    kept: Mutex<Option<Kept>>,
-}
-
-struct Kept {
-    keys: Keys,
-    renew_after: Option<Instant>,
+    kept: Mutex<Kept>,
+    search_ended: Condvar,
 }
 
 impl Credentials {
     /// Looks nowhere yet.
     pub(super) fn new(environment: Environment, wires: Wires) -> Self {
         let metadata = Metadata::new(environment.clone(), wires);
-        Self { environment, metadata, kept: Mutex::new(None) }
+        Self { environment, metadata, kept: Mutex::default(), search_ended: Condvar::new() }
     }
 
-    /// Credentials that hold now.
+    /// Credentials that hold now. One caller at a time looks for new ones, which takes a few seconds at most; the others
+    /// use those that still hold, else wait until the deadline.
     ///
     /// # Errors
     /// Where was looked, and what went wrong.
-    pub(super) fn current(&self) -> Result<Keys, String> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.renew_after.is_none_or(|at| Instant::now() < at)) {
-            return Ok(kept.keys.clone());
-        }
-        match self.find() {
-            Ok(keys) => {
-                let renew_after = keys.expiry().map(renew_after);
-                *kept = Some(Kept { keys: keys.clone(), renew_after });
-                Ok(keys)
+    pub(super) fn current(&self, deadline: Instant) -> Result<Keys, String> {
+        let mut kept = self.lock();
+        loop {
+            match kept.next(Moment::now()) {
+                Next::Use(keys) => return Ok(keys),
+                Next::Failed(problem) => return Err(problem),
+                Next::Search => break,
+                Next::Wait => {}
             }
-            Err(problem) => match kept.as_mut().filter(|kept| holds(&kept.keys)) {
-                Some(kept) => {
-                    tracing::warn!("credentials of AWS cannot be renewed: {problem}");
-                    kept.renew_after = Some(Instant::now() + RETRY);
-                    Ok(kept.keys.clone())
-                }
-                None => Err(problem),
-            },
+            let patience = deadline.saturating_duration_since(Instant::now());
+            if patience.is_zero() {
+                return Err("no credentials in time".to_owned());
+            }
+            kept = self.search_ended.wait_timeout(kept, patience).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(kept);
+        let _ends = Search(self);
+        let found = self.find();
+        self.lock().found(found, Moment::now())
+    }
+
+    /// AWS does not take these credentials: they are looked up again.
+    pub(super) fn refused(&self, keys: &Keys) {
+        self.lock().refused(keys.access_key_id(), Moment::now());
+    }
+
+    /// The region that environment, profile or instance name; none when none of them does.
+    ///
+    /// # Errors
+    /// When the instance's metadata service did not answer.
+    pub(super) fn region(&self) -> Result<Option<String>, String> {
+        let named = self
+            .environment
+            .variable("AWS_REGION")
+            .or_else(|| self.environment.variable("AWS_DEFAULT_REGION"))
+            .or_else(|| Profile::read(&self.environment).region);
+        match named {
+            Some(region) => Ok(Some(region)),
+            None => self.metadata.region(BETWEEN_TRIES),
         }
     }
 
-    /// The region that environment, profile or instance name.
-    pub(super) fn region(&self) -> Option<String> {
-        self.environment
-            .variable("AWS_REGION")
-            .or_else(|| self.environment.variable("AWS_DEFAULT_REGION"))
-            .or_else(|| Profile::read(&self.environment).region)
-            .or_else(|| self.metadata.region())
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As if what is kept were not new any more.
+    #[cfg(test)]
+    pub(super) fn age(&self) {
+        self.lock().age(kept::RETRY);
     }
 
     fn find(&self) -> Result<Keys, String> {
@@ -99,13 +114,14 @@ impl Credentials {
     }
 }
 
-fn renew_after(expiry: SystemTime) -> Instant {
-    let left = expiry.duration_since(SystemTime::now()).unwrap_or_default();
-    Instant::now() + left.saturating_sub(RENEWED_EARLY).max(RETRY.min(left))
-}
+/// The one look-up under way: dropped, in a panic too, it lets the next caller look.
+struct Search<'a>(&'a Credentials);
 
-fn holds(keys: &Keys) -> bool {
-    keys.expiry().is_none_or(|expiry| expiry > SystemTime::now())
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        self.0.lock().search_ended();
+        self.0.search_ended.notify_all();
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const HELD: &str = "Pending:Wait";
 pub(super) fn groups(body: &str, action: &str) -> Result<AwsReply, AwsError> {
     let (mut groups, mut next_token) = (Vec::new(), None);
     let mut group = Draft::default();
-    xml::reply(body, action, |path, text| {
+    xml::listing(body, action, |path, text| {
         match path {
             [_, "DescribeAutoScalingGroupsResult", "NextToken"] if !text.is_empty() => {
                 next_token = Some(text.to_owned());
@@ -37,7 +37,7 @@ pub(super) fn groups(body: &str, action: &str) -> Result<AwsReply, AwsError> {
 pub(super) fn warm_members(body: &str, action: &str) -> Result<AwsReply, AwsError> {
     let (mut members, mut next_token) = (Vec::new(), None);
     let (mut id, mut state) = (String::new(), String::new());
-    xml::reply(body, action, |path, text| {
+    xml::listing(body, action, |path, text| {
         match path {
             [_, "DescribeWarmPoolResult", "NextToken"] if !text.is_empty() => next_token = Some(text.to_owned()),
             [_, _, "Instances", "member", "InstanceId"] => text.clone_into(&mut id),
@@ -78,9 +78,9 @@ impl Draft {
         match path {
             ["AutoScalingGroupName"] => text.clone_into(&mut group.name),
             ["AutoScalingGroupARN"] => text.clone_into(&mut group.arn),
-            ["MinSize"] => self.min_size = text.parse().ok(),
-            ["MaxSize"] => self.max_size = text.parse().ok(),
-            ["DesiredCapacity"] => self.desired = text.parse().ok(),
+            ["MinSize"] => self.min_size = text.trim().parse().ok(),
+            ["MaxSize"] => self.max_size = text.trim().parse().ok(),
+            ["DesiredCapacity"] => self.desired = text.trim().parse().ok(),
             ["DesiredCapacityType"] => group.weighted |= text != UNITS,
             ["NewInstancesProtectedFromScaleIn"] => group.new_instances_protected = is_true(text),
             ["MixedInstancesPolicy", "LaunchTemplate", "Overrides", "member", "WeightedCapacity"] => {
@@ -135,7 +135,7 @@ impl InstanceDraft {
 }
 
 fn is_true(text: &str) -> bool {
-    text == "true"
+    text.trim() == "true"
 }
 
 fn misbehaved(message: String) -> AwsError {

@@ -32,30 +32,28 @@ impl Profile {
         };
         let config = file("AWS_CONFIG_FILE", ".aws/config");
         let credentials = file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
-        let mut values = section(&config, &format!("profile {name}"));
-        if name == DEFAULT {
-            values.extend(section(&config, DEFAULT));
-        }
-        values.extend(section(&credentials, &name));
+        let prefixed = section(&config, &format!("profile {name}"));
+        // AWS's tools leave `[default]` out where there is a `[profile default]`.
+        let plain = || if name == DEFAULT { section(&config, DEFAULT) } else { None };
+        let mut values = prefixed.or_else(plain).unwrap_or_default();
+        values.extend(section(&credentials, &name).unwrap_or_default());
         Self { region: values.get("region").cloned(), name, values }
     }
 
     /// Its keys, if it has some.
     ///
     /// # Errors
-    /// When it names another way to them.
+    /// When it names another way to them, with keys or without: the keys may be those that the other way begins with.
     pub(super) fn keys(&self) -> Result<Option<Keys>, String> {
-        let value = |key: &str| self.values.get(key).cloned();
-        if let (Some(id), Some(secret)) = (value("aws_access_key_id"), value("aws_secret_access_key")) {
-            return Ok(Some(Keys::new(id, secret, value("aws_session_token"), None, "profile")));
-        }
-        match UNSUPPORTED.iter().find(|key| self.values.contains_key(**key)) {
-            Some(key) => Err(format!(
+        if let Some(key) = UNSUPPORTED.iter().find(|key| self.values.contains_key(**key)) {
+            return Err(format!(
                 "profile {}: {key} is not supported by this daemon; use `poolkeeper`, or another kind of credentials",
                 self.name
-            )),
-            None => Ok(None),
+            ));
         }
+        let value = |key: &str| self.values.get(key).cloned();
+        let (id, secret) = (value("aws_access_key_id"), value("aws_secret_access_key"));
+        Ok(id.zip(secret).map(|(id, secret)| Keys::new(id, secret, value("aws_session_token"), None, "profile")))
     }
 }
 
@@ -67,9 +65,9 @@ fn contents(path: &str) -> String {
     }
 }
 
-/// The keys of one section; nested ones, which are indented, left out.
-fn section(text: &str, wanted: &str) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
+/// The keys of one section, if there is one; nested ones, which are indented, left out.
+fn section(text: &str, wanted: &str) -> Option<BTreeMap<String, String>> {
+    let mut found = None;
     let mut inside = false;
     for line in text.lines() {
         let trimmed = line.trim();
@@ -78,12 +76,16 @@ fn section(text: &str, wanted: &str) -> BTreeMap<String, String> {
         }
         if let Some(name) = trimmed.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             inside = name.0.split_whitespace().eq(wanted.split_whitespace());
+            if inside {
+                found.get_or_insert_with(BTreeMap::new);
+            }
         } else if inside
             && !line.starts_with([' ', '\t'])
             && let Some((key, value)) = trimmed.split_once('=')
         {
             let value = value.split(" #").next().unwrap_or_default().split(" ;").next().unwrap_or_default();
-            found.insert(key.trim().to_ascii_lowercase(), value.trim().to_owned());
+            let values = found.get_or_insert_with(BTreeMap::new);
+            values.insert(key.trim().to_ascii_lowercase(), value.trim().to_owned());
         }
     }
     found
@@ -94,14 +96,20 @@ mod tests {
     use super::*;
 
     const CONFIG: &str = "[default]\nregion = us-east-1\n\n[profile ci]\nregion=eu-west-1 # near\ns3 =\n  region = no\n\
-                          [profile away]\nrole_arn = arn:aws:iam::1:role/x\n";
+                          [profile away]\nrole_arn = arn:aws:iam::1:role/x\n\
+                          [profile self]\nrole_arn = arn:aws:iam::1:role/x\nsource_profile = self\n";
     const CREDENTIALS: &str = "; mine\n[default]\naws_access_key_id = A\naws_secret_access_key = B\n\
-                               [ci]\naws_access_key_id=C\naws_secret_access_key=D=\naws_session_token = E\n";
+                               [ci]\naws_access_key_id=C\naws_secret_access_key=D=\naws_session_token = E\n\
+                               [self]\naws_access_key_id = F\naws_secret_access_key = G\n";
 
     fn profile(name: Option<&str>) -> Profile {
+        profile_in(CONFIG, name)
+    }
+
+    fn profile_in(config: &str, name: Option<&str>) -> Profile {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
-        std::fs::write(path("config"), CONFIG).unwrap();
+        std::fs::write(path("config"), config).unwrap();
         std::fs::write(path("credentials"), CREDENTIALS).unwrap();
         let (config, credentials) = (path("config"), path("credentials"));
         let mut variables =
@@ -132,5 +140,17 @@ mod tests {
     fn a_profile_that_takes_on_a_role_is_told_of() {
         assert!(profile(Some("away")).keys().unwrap_err().contains("role_arn"));
         assert!(profile(Some("nowhere")).keys().unwrap().is_none());
+    }
+
+    #[test]
+    fn keys_that_only_serve_to_take_on_a_role_are_not_used_themselves() {
+        assert!(profile(Some("self")).keys().unwrap_err().contains("role_arn"));
+    }
+
+    #[test]
+    fn the_prefixed_default_profile_replaces_the_other() {
+        let config = "[profile default]\noutput = json\n[default]\nregion = us-east-1\n";
+
+        assert_eq!(profile_in(config, None).region, None);
     }
 }

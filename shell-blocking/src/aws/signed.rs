@@ -3,56 +3,67 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use aws_credential_types::Credentials as Keys;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningParams, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use poolkeeper_core::aws::AwsError;
 use poolkeeper_core::github::reply::TransportErrorKind;
+use poolkeeper_core::seal::Secret;
 use poolkeeper_shell::aws::{refused, unparsed};
+use poolkeeper_shell::transport::redacted_text;
 use ureq::Agent;
 use ureq::http::{HeaderName, Request, header};
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::xml;
-use crate::http::{Answer, Bounds, Fault, exchange};
+use crate::http::{Answer, Bounds, Fault, INPUT_BYTES, Wires, exchange};
 
 /// The most bytes of a reply: a page of a hundred groups with thousands of instances.
 const BODY_MAX: u32 = 64 << 20;
 const FORM: &str = "application/x-www-form-urlencoded";
+const USER_AGENT: &str = concat!("poolkeeper/", env!("CARGO_PKG_VERSION"));
 const OK: u16 = 200;
+/// Refusals after which credentials are looked up again.
+const ENDED: [&str; 4] =
+    ["ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"];
 
-/// The way to one service.
+/// The client of one service.
 #[derive(Clone)]
-pub(super) struct Line {
+pub(super) struct Client {
     pub(super) endpoint: Endpoint,
     pub(super) region: String,
     pub(super) credentials: Arc<Credentials>,
-}
-
-/// What it means that no whole reply came.
-fn unanswered(Fault { kind, detail, status }: Fault) -> AwsError {
-    match status {
-        Some(status) if kind == TransportErrorKind::Broken => unparsed(status),
-        Some(_) | None => AwsError::Transport { message: detail },
-    }
+    pub(super) wires: Wires,
 }
 
 /// A header of a request.
 pub(super) type Header = (HeaderName, &'static str);
 
-impl Line {
+/// A reply, and the credentials that its request was signed with.
+pub(super) struct Reply {
+    pub(super) answer: Answer,
+    keys: Keys,
+}
+
+impl Client {
+    /// A new agent for this service.
+    pub(super) fn agent(&self) -> Agent {
+        self.wires.agent(self.endpoint.is_https(), INPUT_BYTES)
+    }
+
     /// Posts a query; the body of its reply.
     ///
     /// # Errors
     /// When AWS refused, answered nonsense, or nothing came.
     pub(super) fn query(&self, agent: &Agent, body: &str, deadline: Instant) -> Result<String, AwsError> {
-        let answer = self.post(agent, &[(header::CONTENT_TYPE, FORM)], body.to_owned(), deadline)?;
-        let text = String::from_utf8(answer.body).map_err(|_| unparsed(answer.status))?;
-        if answer.status == OK {
-            return Ok(text);
+        let reply = self.post(agent, &[(header::CONTENT_TYPE, FORM)], body.to_owned(), deadline)?;
+        let Ok(text) = str::from_utf8(&reply.answer.body) else { return Err(unparsed(reply.answer.status)) };
+        if reply.answer.status == OK {
+            return Ok(text.to_owned());
         }
-        let refusal = xml::refusal(&text);
-        Err(refused(answer.status, &refusal.code, &refusal.message))
+        let refusal = xml::refusal(text);
+        Err(self.refused(&reply, &refusal.code, refusal.message))
     }
 
     /// Posts a body, whatever it is.
@@ -65,24 +76,37 @@ impl Line {
         headers: &[Header],
         body: String,
         deadline: Instant,
-    ) -> Result<Answer, AwsError> {
+    ) -> Result<Reply, AwsError> {
         let unsendable = |message: String| AwsError::Transport { message };
-        let mut request = Request::builder().method("POST").uri(&self.endpoint.url);
+        let mut request =
+            Request::builder().method("POST").uri(&self.endpoint.url).header(header::USER_AGENT, USER_AGENT);
         for (name, value) in headers {
             request = request.header(name, *value);
         }
         let request = request.body(Some(body.into_bytes())).map_err(|error| unsendable(error.to_string()))?;
-        let request = self.sign(request)?;
+        let keys = self.credentials.current(deadline).map_err(|message| AwsError::Denied { message })?;
+        let request = self.sign(request, &keys)?;
         let timeout = deadline.saturating_duration_since(Instant::now());
         if timeout.is_zero() {
             return Err(unsendable("no answer in time".to_owned()));
         }
-        exchange(agent, request, Bounds { timeout, body_max: BODY_MAX }).map_err(unanswered)
+        let answer = exchange(agent, request, Bounds { timeout, body_max: BODY_MAX }).map_err(unanswered)?;
+        Ok(Reply { answer, keys })
     }
 
-    fn sign(&self, mut request: Request<Option<Vec<u8>>>) -> Result<Request<Option<Vec<u8>>>, AwsError> {
+    /// What a refusal means. Credentials that AWS does not take are looked up again.
+    pub(super) fn refused(&self, reply: &Reply, code: &str, message: String) -> AwsError {
+        if ENDED.contains(&code) {
+            self.credentials.refused(&reply.keys);
+        }
+        // A refused signature comes with what should have been signed, the token included.
+        let token = Secret::new(reply.keys.session_token().unwrap_or_default().to_owned());
+        refused(reply.answer.status, code, &redacted_text(message, &token))
+    }
+
+    fn sign(&self, mut request: Request<Option<Vec<u8>>>, keys: &Keys) -> Result<Request<Option<Vec<u8>>>, AwsError> {
         let unsigned = |error: &dyn std::error::Error| AwsError::Denied { message: format!("cannot sign: {error}") };
-        let identity = self.credentials.current().map_err(|message| AwsError::Denied { message })?.into();
+        let identity = keys.clone().into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region(&self.region)
@@ -99,5 +123,13 @@ impl Line {
         let (instructions, _signature) = signed.into_parts();
         instructions.apply_to_request_http1x(&mut request);
         Ok(request)
+    }
+}
+
+/// What it means that no whole reply came.
+fn unanswered(Fault { kind, detail, status }: Fault) -> AwsError {
+    match status {
+        Some(status) if kind == TransportErrorKind::Broken => unparsed(status),
+        Some(_) | None => AwsError::Transport { message: detail },
     }
 }

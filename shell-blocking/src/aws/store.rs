@@ -9,18 +9,20 @@ use std::time::Instant;
 use poolkeeper_core::aws::AwsError;
 use poolkeeper_core::github::request::Slot;
 use poolkeeper_core::seal::Secret;
-use poolkeeper_shell::aws::{INSTANCE_TAG, STACK_TAG, expiration, parameter_place, refused, unparsed};
+use poolkeeper_shell::aws::{INSTANCE_TAG, STACK_TAG, expiration, parameter_place, unparsed};
 use poolkeeper_shell::clock;
 use poolkeeper_shell::transport::redacted_text;
 use poolkeeper_shell::vault::Vault;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use ureq::Agent;
 use ureq::http::{HeaderName, header};
 
-use super::signed::Line;
+use super::signed::Client;
 
 const JSON: &str = "application/x-amz-json-1.1";
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const PUT: &str = "AmazonSSM.PutParameter";
 const DELETE: &str = "AmazonSSM.DeleteParameter";
 const EXISTS: &str = "ParameterAlreadyExists";
@@ -29,7 +31,7 @@ const OK: u16 = 200;
 
 /// Where configs are kept for instances.
 pub(super) struct Store {
-    line: Line,
+    client: Client,
     vault: Arc<Vault>,
     /// What the names of parameters begin with.
     place: String,
@@ -60,12 +62,10 @@ struct DeleteParameter {
     name: String,
 }
 
-/// What an error's body holds.
-#[derive(Deserialize)]
+/// An error's own code and words.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Objection {
-    #[serde(rename = "__type", default)]
-    kind: String,
-    #[serde(alias = "Message", default)]
+    code: String,
     message: String,
 }
 
@@ -76,8 +76,13 @@ struct Refusal {
 }
 
 impl Store {
-    pub(super) fn new(line: Line, vault: Arc<Vault>, prefix: &str, stack: &str) -> Self {
-        Self { line, vault, place: parameter_place(prefix, stack), stack: stack.to_owned() }
+    pub(super) fn new(client: Client, vault: Arc<Vault>, prefix: &str, stack: &str) -> Self {
+        Self { client, vault, place: parameter_place(prefix, stack), stack: stack.to_owned() }
+    }
+
+    /// A new agent for it.
+    pub(super) fn agent(&self) -> Agent {
+        self.client.agent()
     }
 
     /// Keeps a config for an instance, in place of one that is there.
@@ -131,16 +136,15 @@ impl Store {
     ) -> Result<(), Refusal> {
         let body = serde_json::to_string(body).map_err(|error| AwsError::Validation { message: error.to_string() })?;
         let headers = [(header::CONTENT_TYPE, JSON), (TARGET, target)];
-        let answer = self.line.post(agent, &headers, body, deadline)?;
+        let reply = self.client.post(agent, &headers, body, deadline)?;
+        let answer = &reply.answer;
         if answer.status == OK {
             let parsed = serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body);
             return parsed.map(drop).map_err(|_| unparsed(OK).into());
         }
-        let Ok(Objection { kind, message }) = serde_json::from_slice(&answer.body) else {
-            return Err(refused(answer.status, "", "").into());
-        };
-        let code = kind.rsplit_once('#').map_or(kind.as_str(), |(_, code)| code).to_owned();
-        let error = refused(answer.status, &code, &redacted_text(message, sent));
+        let header = answer.headers.get(ERROR_TYPE).and_then(|value| value.to_str().ok());
+        let Objection { code, message } = objection(header, &answer.body);
+        let error = self.client.refused(&reply, &code, redacted_text(message, sent));
         Err(Refusal { code, error })
     }
 
@@ -149,8 +153,44 @@ impl Store {
     }
 }
 
+/// Reads an error as leniently as AWS's SDKs do: the header goes before the body, and what is no text is passed over.
+fn objection(header: Option<&str>, body: &[u8]) -> Objection {
+    let fields: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    let text = |key: &str| fields.get(key).and_then(Value::as_str);
+    let code = header.or_else(|| text("code")).or_else(|| text("__type")).unwrap_or_default();
+    let code = code.split_once(':').map_or(code, |(code, _)| code);
+    let code = code.rsplit_once('#').map_or(code, |(_, code)| code);
+    let message = text("message").or_else(|| text("Message")).or_else(|| text("errorMessage")).unwrap_or_default();
+    Objection { code: code.to_owned(), message: message.to_owned() }
+}
+
 impl From<AwsError> for Refusal {
     fn from(error: AwsError) -> Self {
         Self { code: String::new(), error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_errors_code_is_found_however_it_is_written() {
+        let cases: [(Option<&str>, &str, &str, &str); 8] = [
+            (None, r#"{"__type":"ParameterNotFound"}"#, "ParameterNotFound", ""),
+            (None, r#"{"__type":"ParameterNotFound","message":null}"#, "ParameterNotFound", ""),
+            (None, r#"{"__type":"a.b#ParameterNotFound","message":"m","Message":"M"}"#, "ParameterNotFound", "m"),
+            (None, r#"{"__type":"Throttling:http://x/y#z","Message":"M"}"#, "Throttling", "M"),
+            (None, r#"{"__type":"A","code":"B","errorMessage":"E"}"#, "B", "E"),
+            (None, r#"{"__type":"A","message":{"a":1}}"#, "A", ""),
+            (Some("ParameterNotFound:http://x"), r#"{"__type":"A"}"#, "ParameterNotFound", ""),
+            (Some("ParameterNotFound"), "<html>", "ParameterNotFound", ""),
+        ];
+
+        for (header, body, code, message) in cases {
+            let wanted = Objection { code: code.to_owned(), message: message.to_owned() };
+            assert_eq!(objection(header, body.as_bytes()), wanted, "{body}");
+        }
+        assert_eq!(objection(None, b""), Objection::default());
     }
 }

@@ -35,6 +35,25 @@ pub(super) fn reply(
     if is_reply { Ok(()) } else { Err(unparsed(OK)) }
 }
 
+/// The same of a reply that lists something: it must hold a result.
+///
+/// # Errors
+/// Like [`reply`], and when there is no result.
+pub(super) fn listing(
+    body: &str,
+    action: &str,
+    mut element: impl FnMut(&[&str], &str) -> Result<(), AwsError>,
+) -> Result<(), AwsError> {
+    let mut has_result = false;
+    reply(body, action, |path, text| {
+        if let [_, result] = path {
+            has_result |= result.strip_suffix("Result") == Some(action);
+        }
+        element(path, text)
+    })?;
+    if has_result { Ok(()) } else { Err(unparsed(OK)) }
+}
+
 fn read(body: &str, mut element: impl FnMut(&[&str], &str) -> Result<(), AwsError>) -> Result<(), AwsError> {
     let mut reader = Reader::from_str(body);
     let mut open: Vec<(String, String)> = Vec::new();
@@ -45,10 +64,10 @@ fn read(body: &str, mut element: impl FnMut(&[&str], &str) -> Result<(), AwsErro
                 if open.len() >= DEPTH_MAX {
                     return Err(unparsed(OK));
                 }
-                open.push((name(start.local_name().as_ref()), String::new()));
+                open.push((start.local_name().as_ref().to_owned(), String::new()));
             }
             Event::Empty(start) => {
-                open.push((name(start.local_name().as_ref()), String::new()));
+                open.push((start.local_name().as_ref().to_owned(), String::new()));
                 closed = close(&mut open, closed, &mut element)?;
             }
             Event::End(_) => closed = close(&mut open, closed, &mut element)?,
@@ -71,7 +90,7 @@ fn close(
     element: &mut impl FnMut(&[&str], &str) -> Result<(), AwsError>,
 ) -> Result<usize, AwsError> {
     let path: Vec<&str> = open.iter().map(|(name, _)| name.as_str()).collect();
-    let text = open.last().map(|(_, text)| text.trim()).unwrap_or_default();
+    let text = open.last().map(|(_, text)| text.as_str()).unwrap_or_default();
     element(&path, text)?;
     open.pop();
     Ok(closed.saturating_add(1))
@@ -81,10 +100,6 @@ fn append(open: &mut [(String, String)], text: &str) {
     if let Some((_, own)) = open.last_mut() {
         own.push_str(text);
     }
-}
-
-fn name(name: &str) -> String {
-    name.to_owned()
 }
 
 fn character(reference: &BytesRef<'_>) -> Option<char> {
@@ -106,8 +121,8 @@ pub(super) fn refusal(body: &str) -> Refusal {
     let mut found = Refusal::default();
     let whole = read(body, |path, text| {
         match path {
-            [.., "Error", "Code"] => text.clone_into(&mut found.code),
-            [.., "Error", "Message"] => text.clone_into(&mut found.message),
+            [.., "Error", "Code"] => text.trim().clone_into(&mut found.code),
+            [.., "Error", "Message"] => text.trim().clone_into(&mut found.message),
             _ => {}
         }
         Ok(())
@@ -136,6 +151,28 @@ mod tests {
         assert!(reply("<PutResponse><A/></PutResponse>", "Put", ignore).is_ok());
         assert!(reply("<html><body>Put</body></html>", "Put", ignore).is_err());
         assert!(reply("<GetResponse/>", "Put", ignore).is_err());
+    }
+
+    #[test]
+    fn a_listing_without_a_result_is_none() {
+        let ignore = |_: &[&str], _: &str| Ok(());
+
+        assert!(listing("<GetResponse><GetResult/></GetResponse>", "Get", ignore).is_ok());
+        assert!(listing("<GetResponse/>", "Get", ignore).is_err());
+        assert!(listing("<GetResponse><A><GetResult/></A></GetResponse>", "Get", ignore).is_err());
+    }
+
+    #[test]
+    fn blanks_are_part_of_their_text() {
+        let mut texts = Vec::new();
+        let keep = |path: &[&str], text: &str| {
+            texts.extend((path.len() == 2).then(|| text.to_owned()));
+            Ok(())
+        };
+
+        reply("<GetResponse><A> a b\n</A></GetResponse>", "Get", keep).unwrap();
+
+        assert_eq!(texts, [" a b\n"]);
     }
 
     #[test]

@@ -32,8 +32,7 @@ impl Daemon {
         let dns = Dns::new();
         let github = GitHub::open(&config.github, &dns, &vault, &telemetry)
             .map_err(|problem| problem.in_config(&config_file))?;
-        let aws = Aws::open(&config.aws, &config.core.stack, &dns, &vault, &telemetry)
-            .map_err(|problem| problem.at_start(&config_file))?;
+        let aws = Aws::open(&config, &config_file, &dns, &vault, &telemetry)?;
         let (inbox, messages) = Inbox::new();
         let state = State::open(config.state_dir.as_deref())?;
         for hint in &config.hints {

@@ -32,13 +32,13 @@ impl Daemon {
             .map_err(|problem| problem.in_config(&options.config_file))?;
         let aws = Aws::open(
             &config.aws,
+            &options.config_file,
             &config.core.stack,
             Arc::clone(&vault),
             options.credentials.clone(),
             Arc::clone(&telemetry),
         )
-        .await
-        .map_err(|_| StartProblem::no_region(&options.config_file))?;
+        .await?;
         let (inbox, events) = Inbox::new();
         let kept_dir = if options.dry_run { None } else { config.state_dir.as_deref() };
         let state = State::open(kept_dir)?;

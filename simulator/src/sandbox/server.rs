@@ -30,6 +30,7 @@ pub(crate) struct Doors {
     pub(crate) github: TcpListener,
     pub(crate) aws: TcpListener,
     pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) aws_tls: Option<TlsAcceptor>,
     pub(crate) max_concurrent_streams: u32,
     pub(crate) host: Arc<Host>,
 }
@@ -37,9 +38,9 @@ pub(crate) struct Doors {
 impl Doors {
     /// Serves until told to stop.
     pub(crate) async fn serve(self, mut stopped: watch::Receiver<bool>) {
-        let Self { github, aws, tls, max_concurrent_streams, host } = self;
+        let Self { github, aws, tls, aws_tls, max_concurrent_streams, host } = self;
         let door = |port, tls| Door { port, tls, max_concurrent_streams, host: Arc::clone(&host) };
-        let (github_door, aws_door) = (door(Port::GitHub, tls), door(Port::Aws, None));
+        let (github_door, aws_door) = (door(Port::GitHub, tls), door(Port::Aws, aws_tls));
         tokio::select! {
             never = accept(github, github_door) => match never {},
             never = accept(aws, aws_door) => match never {},

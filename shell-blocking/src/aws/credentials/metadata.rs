@@ -1,6 +1,7 @@
 //! The container's credential endpoint, and the instance's metadata service (version 2).
 
 use std::net::IpAddr;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use aws_credential_types::Credentials as Keys;
@@ -23,6 +24,29 @@ const TOKEN_TTL_S: &str = "60";
 /// Both are a hop away, or not there at all.
 const BOUNDS: Bounds = Bounds { timeout: Duration::from_secs(2), body_max: 64 << 10 };
 const OK: u16 = 200;
+const TOO_MANY: u16 = 429;
+const SERVER_ERROR: u16 = 500;
+/// How often an instance is asked for its region: at boot its metadata service may not answer yet.
+const REGION_TRIES: u32 = 4;
+/// How long to wait between two of these tries.
+pub(super) const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+const NOWHERE_ELSE: &str = "no credentials in environment, profile or container";
+
+/// Why something was not found.
+enum Miss {
+    /// It is not there, and will not be.
+    Absent(String),
+    /// Nobody answered, or not now.
+    Silent(String),
+}
+
+impl Miss {
+    fn into_text(self) -> String {
+        match self {
+            Self::Absent(text) | Self::Silent(text) => text,
+        }
+    }
+}
 
 /// Asks both.
 pub(super) struct Metadata {
@@ -54,7 +78,7 @@ impl Metadata {
             token.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, token);
         }
-        let answer = self.ask(request, SOURCE)?;
+        let answer = self.ask(request, SOURCE).map_err(Miss::into_text)?;
         fetched::read(&answer.body, SOURCE)
     }
 
@@ -72,34 +96,47 @@ impl Metadata {
     /// When there is no metadata service, or the instance has no role.
     pub(super) fn of_instance(&self) -> Result<Keys, String> {
         const SOURCE: &str = "instance metadata";
-        let token = self.token()?;
-        let roles = self.look_up(ROLES, &token)?;
+        let token = self.token().map_err(|miss| format!("{NOWHERE_ELSE}; {}", miss.into_text()))?;
+        let roles = self.look_up(ROLES, &token).map_err(Miss::into_text)?;
         let role = roles.lines().next().map(str::trim).filter(|role| !role.is_empty());
         let role = role.ok_or_else(|| format!("{SOURCE}: the instance has no role"))?;
-        let found = self.look_up(&format!("{ROLES}{role}"), &token)?;
+        let found = self.look_up(&format!("{ROLES}{role}"), &token).map_err(Miss::into_text)?;
         fetched::read(found.as_bytes(), SOURCE)
     }
 
-    /// The instance's region, if this is one.
-    pub(super) fn region(&self) -> Option<String> {
-        let region = self.look_up(REGION, &self.token().ok()?).ok()?;
-        Some(region.trim().to_owned()).filter(|region| !region.is_empty())
+    /// The instance's region, if this is one; `between` is the wait between two tries.
+    ///
+    /// # Errors
+    /// When nobody answered, tried several times.
+    pub(super) fn region(&self, between: Duration) -> Result<Option<String>, String> {
+        let (_never, pause) = mpsc::channel::<()>();
+        let mut problem = String::new();
+        for n in 0..REGION_TRIES {
+            if n > 0 {
+                // Nobody ever sends: the channel is a pause.
+                let _never_sent = pause.recv_timeout(between);
+            }
+            match self.token().and_then(|token| self.look_up(REGION, &token)) {
+                Ok(region) => return Ok(Some(region.trim().to_owned()).filter(|region| !region.is_empty())),
+                Err(Miss::Absent(_)) => return Ok(None),
+                Err(Miss::Silent(what)) => problem = what,
+            }
+        }
+        Err(problem)
     }
 
-    fn token(&self) -> Result<String, String> {
+    fn token(&self) -> Result<String, Miss> {
         if self.environment.variable("AWS_EC2_METADATA_DISABLED").is_some_and(|it| it.eq_ignore_ascii_case("true")) {
-            return Err(
-                "no credentials in environment, profile or container, and AWS_EC2_METADATA_DISABLED is set".to_owned()
-            );
+            return Err(Miss::Absent("AWS_EC2_METADATA_DISABLED is set".to_owned()));
         }
         let request =
             Request::builder().method("PUT").uri(self.instance_url(TOKEN)).header(TOKEN_TTL_HEADER, TOKEN_TTL_S);
-        let answer = self.ask(request, "no credentials in environment, profile or container; instance metadata")?;
-        text(answer)
+        text(self.ask(request, "instance metadata")?)
     }
 
-    fn look_up(&self, path: &str, token: &str) -> Result<String, String> {
-        let mut secret = HeaderValue::from_str(token).map_err(|_| "instance metadata: the token is no header")?;
+    fn look_up(&self, path: &str, token: &str) -> Result<String, Miss> {
+        let mut secret = HeaderValue::from_str(token)
+            .map_err(|_| Miss::Silent("instance metadata: the token is no header".to_owned()))?;
         secret.set_sensitive(true);
         let request = Request::builder().uri(self.instance_url(path)).header(TOKEN_HEADER, secret);
         text(self.ask(request, "instance metadata")?)
@@ -111,18 +148,22 @@ impl Metadata {
         format!("{}{path}", place.trim_end_matches('/'))
     }
 
-    fn ask(&self, request: ureq::http::request::Builder, source: &str) -> Result<Answer, String> {
+    fn ask(&self, request: ureq::http::request::Builder, source: &str) -> Result<Answer, Miss> {
         let puts = request.method_ref().is_some_and(|method| method == "PUT");
-        let request = request.body(puts.then(Vec::new)).map_err(|error| format!("{source}: {error}"))?;
+        let request = request.body(puts.then(Vec::new)).map_err(|error| Miss::Absent(format!("{source}: {error}")))?;
         let https = request.uri().scheme_str() == Some("https");
         let answer = exchange(&self.wires.agent(https, INPUT_BYTES), request, BOUNDS)
-            .map_err(|fault| format!("{source}: {}", fault.detail))?;
-        if answer.status == OK { Ok(answer) } else { Err(format!("{source}: HTTP {}", answer.status)) }
+            .map_err(|fault| Miss::Silent(format!("{source}: {}", fault.detail)))?;
+        match answer.status {
+            OK => Ok(answer),
+            status @ (TOO_MANY | SERVER_ERROR..) => Err(Miss::Silent(format!("{source}: HTTP {status}"))),
+            status => Err(Miss::Absent(format!("{source}: HTTP {status}"))),
+        }
     }
 }
 
-fn text(answer: Answer) -> Result<String, String> {
-    String::from_utf8(answer.body).map_err(|_| "instance metadata: the reply is no text".to_owned())
+fn text(answer: Answer) -> Result<String, Miss> {
+    String::from_utf8(answer.body).map_err(|_| Miss::Silent("instance metadata: the reply is no text".to_owned()))
 }
 
 /// Whether a container's endpoint may be asked: over TLS any, else only what cannot be far away.
