@@ -31,7 +31,9 @@ impl Shell {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Tokio, Self::Blocking];
 
-    const fn program(self) -> &'static str {
+    /// The name of its program.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
         match self {
             Self::Tokio => "poolkeeper",
             Self::Blocking => "poolkeeper-blocking",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::report::{Judge, Miss, mb, ms, table};
 use super::stage::Stage;
@@ -11,16 +11,16 @@ use crate::programs::Shell;
 
 /// How many pools are held, in turn, unless the caller says otherwise.
 pub const POOLS: [usize; 4] = [1, 100, 1_000, 5_000];
-/// The same for the blocking daemon.
+/// The same where both daemons are measured.
 pub const BLOCKING_POOLS: [usize; 3] = [10, 100, 1_000];
 /// The rest before memory is read.
 const REST: Duration = Duration::from_secs(30);
-/// How many pools the bounds are for, over plain HTTP.
-const JUDGED: usize = 1_000;
-/// 45 MB in the kernel's kB.
-const RSS_MAX_KB: u64 = 45_000_000 / 1024;
-/// The bounds of the blocking daemon, by pools over plain HTTP: 9 MB and 60 MB in the kernel's kB.
+/// The bound of `poolkeeper`, by pools over plain HTTP: 45 MB in the kernel's kB.
+const RSS_MAX_KB: [(usize, u64); 1] = [(1_000, 45_000_000 / 1024)];
+/// The bounds of `poolkeeper-blocking`, likewise: 9 MB and 60 MB.
 const BLOCKING_RSS_MAX_KB: [(usize, u64); 2] = [(10, 9_000_000 / 1024), (1_000, 60_000_000 / 1024)];
+/// With how many pools the start is judged.
+const TIMED: usize = 1_000;
 const HELD_MAX_US: u64 = 1_000_000;
 /// Beside the sockets: files, pipes, and a reserve.
 const OTHER_DESCRIPTORS: u64 = 200;
@@ -33,9 +33,11 @@ pub struct IdleReport {
     pub misses: Vec<Miss>,
 }
 
-/// One number of pools, over one kind of wire.
+/// One daemon with one number of pools, over one kind of wire.
 #[derive(Clone, Debug, Serialize)]
 struct Row {
+    #[serde(serialize_with = "program")]
+    shell: Shell,
     pools: usize,
     tls: bool,
     /// From the start of the process until all polls were held, scale sets made on the way.
@@ -46,21 +48,27 @@ struct Row {
     restart_us: u64,
 }
 
-/// Measures each number of pools, over plain HTTP and over TLS.
+/// Measures each number of pools, over plain HTTP and over TLS; of several daemons one after the other with each.
 ///
 /// # Errors
 /// When the daemon or the sandbox fails, or descriptors are too few.
-pub fn run(shell: Shell, pools: &[usize]) -> Result<IdleReport, BenchError> {
+pub fn run(shells: &[Shell], pools: &[usize]) -> Result<IdleReport, BenchError> {
     let most = pools.iter().copied().max().unwrap_or(0);
     raise_descriptors(most)?;
     let mut rows = Vec::new();
     for tls in [false, true] {
         for pools in pools {
-            rows.push(hold(shell, *pools, tls)?);
+            for shell in shells {
+                rows.push(hold(*shell, *pools, tls)?);
+            }
         }
     }
-    let misses = judge(shell, &rows);
+    let misses = judge(&rows);
     Ok(IdleReport { rows, misses })
+}
+
+fn program<S: Serializer>(shell: &Shell, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(shell.program())
 }
 
 /// The sandbox's end of each poll is a descriptor of this process.
@@ -86,6 +94,7 @@ fn hold(shell: Shell, pools: usize, tls: bool) -> Result<Row, BenchError> {
     let mut again = stage.daemon()?;
     let restart = stage.all_polls_held(&mut again)?;
     Ok(Row {
+        shell,
         pools,
         tls,
         first_start_us: micros(first_start),
@@ -99,29 +108,20 @@ fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn judge(shell: Shell, rows: &[Row]) -> Vec<Miss> {
-    match shell {
-        Shell::Tokio => judge_tokio(rows),
-        Shell::Blocking => judge_blocking(rows),
-    }
-}
-
-fn judge_blocking(rows: &[Row]) -> Vec<Miss> {
+fn judge(rows: &[Row]) -> Vec<Miss> {
     let mut judge = Judge::default();
-    for (pools, most_kb) in BLOCKING_RSS_MAX_KB {
-        for row in rows.iter().filter(|row| row.pools == pools && !row.tls) {
-            judge.at_most(&format!("idle, {pools} pools, plain HTTP: RSS"), row.rss_kb, most_kb, mb);
+    for row in rows.iter().filter(|row| !row.tls) {
+        let figure = format!("idle, {}, {} pools, plain HTTP", row.shell.program(), row.pools);
+        let (bounds, is_timed): (&[_], _) = match row.shell {
+            Shell::Tokio => (&RSS_MAX_KB, row.pools == TIMED),
+            Shell::Blocking => (&BLOCKING_RSS_MAX_KB, false),
+        };
+        for (_, most_kb) in bounds.iter().filter(|(pools, _)| *pools == row.pools) {
+            judge.at_most(&format!("{figure}: RSS"), row.rss_kb, *most_kb, mb);
         }
-    }
-    judge.verdict()
-}
-
-fn judge_tokio(rows: &[Row]) -> Vec<Miss> {
-    let mut judge = Judge::default();
-    for row in rows.iter().filter(|row| row.pools == JUDGED && !row.tls) {
-        judge.at_most(&format!("idle, {JUDGED} pools, plain HTTP: RSS"), row.rss_kb, RSS_MAX_KB, mb);
-        let figure = format!("idle, {JUDGED} pools, plain HTTP: time until all poll");
-        judge.at_most(&figure, row.first_start_us, HELD_MAX_US, ms);
+        if is_timed {
+            judge.at_most(&format!("{figure}: time until all poll"), row.first_start_us, HELD_MAX_US, ms);
+        }
     }
     judge.verdict()
 }
@@ -131,10 +131,10 @@ impl std::fmt::Display for IdleReport {
         let heads = ["polls held", "RSS", "peak RSS", "kB a poll", "all held", "after kill -9"];
         let mut lines = vec![heads.map(str::to_owned).to_vec()];
         for row in &self.rows {
-            let Row { pools, tls, first_start_us, rss_kb, peak_kb, restart_us } = row;
+            let Row { shell, pools, tls, first_start_us, rss_kb, peak_kb, restart_us } = row;
             let wire = if *tls { "TLS" } else { "plain HTTP" };
             lines.push(vec![
-                format!("{pools}, {wire}"),
+                format!("{}: {pools}, {wire}", shell.program()),
                 mb(*rss_kb),
                 mb(*peak_kb),
                 self.a_poll(row),
@@ -149,7 +149,8 @@ impl std::fmt::Display for IdleReport {
 impl IdleReport {
     /// What each poll adds to the memory of the fewest, in thousands of bytes.
     fn a_poll(&self, row: &Row) -> String {
-        let least = self.rows.iter().filter(|other| other.tls == row.tls).min_by_key(|other| other.pools);
+        let alike = |other: &&Row| other.tls == row.tls && other.shell == row.shell;
+        let least = self.rows.iter().filter(alike).min_by_key(|other| other.pools);
         let Some(least) = least.filter(|least| least.pools < row.pools) else { return "-".to_owned() };
         let more = u64::try_from(row.pools - least.pools).unwrap_or(u64::MAX);
         let tenths = row.rss_kb.saturating_sub(least.rss_kb).saturating_mul(10 * 1024) / more / 1000;

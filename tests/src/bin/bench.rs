@@ -52,15 +52,15 @@ fn run(args: &[&str]) -> Result<Vec<Miss>, BenchError> {
         ["at-once", rounds] => latency_figures(latency::run_at_once(Shell::Tokio, numbers(&[rounds])?.iter().sum())?),
         ["issue"] => issue_figures(issue::ROUNDS),
         ["issue", rounds] => issue_figures(numbers(&[rounds])?.iter().sum()),
-        ["idle"] => idle_figures(Shell::Tokio, &idle::POOLS),
-        ["idle", pools @ ..] => idle_figures(Shell::Tokio, &numbers(pools)?),
+        ["idle"] => idle_figures(&[Shell::Tokio], &idle::POOLS),
+        ["idle", pools @ ..] => idle_figures(&[Shell::Tokio], &numbers(pools)?),
         ["blocking", "latency"] => latency_figures(latency::run(Shell::Blocking)?),
-        ["blocking", "idle"] => idle_figures(Shell::Blocking, &idle::BLOCKING_POOLS),
-        ["blocking", "idle", pools @ ..] => idle_figures(Shell::Blocking, &numbers(pools)?),
+        ["blocking", "idle"] => idle_figures(&Shell::ALL, &idle::BLOCKING_POOLS),
+        ["blocking", "idle", pools @ ..] => idle_figures(&Shell::ALL, &numbers(pools)?),
         ["all"] => {
             let mut misses = latency_figures(latency::run(Shell::Tokio)?)?;
             misses.append(&mut issue_figures(issue::ROUNDS)?);
-            misses.append(&mut idle_figures(Shell::Tokio, &idle::POOLS)?);
+            misses.append(&mut idle_figures(&[Shell::Tokio], &idle::POOLS)?);
             Ok(misses)
         }
         [..] => Err(BenchError::Usage(USAGE.to_owned())),
@@ -84,8 +84,8 @@ fn issue_figures(rounds: usize) -> Result<Vec<Miss>, BenchError> {
     Ok(report.misses)
 }
 
-fn idle_figures(shell: Shell, pools: &[usize]) -> Result<Vec<Miss>, BenchError> {
-    let report = idle::run(shell, pools)?;
+fn idle_figures(shells: &[Shell], pools: &[usize]) -> Result<Vec<Miss>, BenchError> {
+    let report = idle::run(shells, pools)?;
     show("idle", &report)?;
     Ok(report.misses)
 }
