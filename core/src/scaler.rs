@@ -508,6 +508,26 @@ mod tests {
     }
 
     #[test]
+    fn each_write_is_counted() {
+        let wanted = |assigned| Wanted { assigned, size_max: 9, room: u32::MAX, may_raise: true, ..Wanted::default() };
+        let group = Group { max_size: 9, ..Group::default() };
+        let now = Instant::from_millis(1000);
+        let mut scaler = Scaler::default();
+        scaler.described(
+            now,
+            &Shown { group: &group, asked_at: now, member_left: false, unseen_decrements: 0 },
+            Defences::default(),
+        );
+        for writes in 0..3 {
+            assert_eq!(scaler.writes_made(), writes);
+            let decision = scaler.decide(now, &wanted(u32::try_from(writes).unwrap() + 1)).unwrap();
+            scaler.writes(decision);
+            assert!(scaler.wrote(now));
+        }
+        assert_eq!(scaler.writes_made(), 3);
+    }
+
+    #[test]
     fn nothing_is_lowered_while_that_could_pick_a_victim() {
         assert_eq!(surplus(|first| first.protected = false), None);
         assert_eq!(surplus(|first| first.state = LifecycleState::Pending), None);
