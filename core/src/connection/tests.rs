@@ -345,3 +345,15 @@ fn without_its_defence_a_hung_poll_is_waited_for_twenty_five_minutes() {
     script.ask(Call::Poll { scale_set: 1, queue, last_message: 0, max_capacity: 3 });
     assert_eq!(script.sent[0].2.timeout, Duration::from_secs(1500));
 }
+
+#[test]
+fn an_exception_named_by_a_redirect_proves_nothing() {
+    let body = r#"{"typeName":"GitHub.Actions.Runtime.WebApi.RunnerScaleSetNotFoundException, x","message":"gone"}"#;
+    let kind = |status| {
+        let body = Body::Raw(Bytes(body.into()));
+        CallError::from_reply(&Reply { status, headers: ReplyHeaders::default(), body }).kind
+    };
+    assert_eq!(kind(302), CallErrorKind::Misbehaved);
+    assert_eq!(kind(404), CallErrorKind::ScaleSetNotFound);
+    assert_eq!(kind(400), CallErrorKind::ScaleSetNotFound);
+}

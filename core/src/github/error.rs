@@ -170,7 +170,8 @@ fn kind(status: u16, type_name: &str) -> CallErrorKind {
         ("RunnerScaleSetSessionConflictException", CallErrorKind::SessionConflict),
         ("RunnerScaleSetNotFoundException", CallErrorKind::ScaleSetNotFound),
     ];
-    if let Some((_, kind)) = BY_TYPE.iter().find(|(name, _)| type_name.contains(name)) {
+    // A redirect or a success that names an exception comes from something between GitHub and us: it proves nothing.
+    if let Some((_, kind)) = BY_TYPE.iter().find(|(name, _)| status >= 400 && type_name.contains(name)) {
         return *kind;
     }
     match status {

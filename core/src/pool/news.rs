@@ -99,7 +99,11 @@ impl Pool {
             SessionEffect::Redelivered(message) => PoolFact::Redelivered { message },
             SessionEffect::EmptyReply => PoolFact::EmptyReply,
             SessionEffect::Acquired { asked, got } => PoolFact::Acquired { asked, got },
-            SessionEffect::Standby(retry_in) => PoolFact::Standby { retry_in },
+            SessionEffect::Standby(retry_in) => {
+                // A set whose session another holds is there.
+                self.scale_set.seen();
+                PoolFact::Standby { retry_in }
+            }
             SessionEffect::ScaleSetMissing => {
                 return effects.extend(self.scale_set.missing(now, config.defences).map(PoolEffect::Note));
             }

@@ -139,8 +139,8 @@ impl AckLast {
         }
     }
 
-    fn acknowledges(&self, moment: &Moment<'_>, set: u64, message: u64) -> Result<(), String> {
-        let Some(in_hand) = self.in_hand.get(&set).filter(|in_hand| in_hand.message == message) else {
+    fn acknowledges(&mut self, moment: &Moment<'_>, set: u64, message: u64) -> Result<(), String> {
+        let Some(in_hand) = self.in_hand.get_mut(&set).filter(|in_hand| in_hand.message == message) else {
             return Err(format!("message {message} of set {set} is not the one that was delivered last"));
         };
         // The step's notice of a message follows its acknowledge only where nothing else was to be done.
@@ -154,6 +154,8 @@ impl AckLast {
             return Err(format!("message {message} of set {set} was not absorbed"));
         }
         if in_hand.offers.is_empty() || !has_room(moment, set, in_hand.offers.len()) {
+            // Delivered once more it offers nothing new: what is left is read again when there is room.
+            in_hand.offers.clear();
             return Ok(());
         }
         Err(format!("message {message} of set {set}: the offers {:?} were not dealt with", in_hand.offers))

@@ -99,6 +99,7 @@ fn wish(moment: &Moment<'_>, seen: &GroupSeen) -> Option<Wish> {
 fn may_raise(moment: &Moment<'_>, group: &str) -> bool {
     let Some(seen) = moment.wire.group(group).filter(|seen| seen.unprotected == 0) else { return false };
     let pool = moment.observed.machine.and_then(|machine| machine.pool_of_set(seen.set));
-    let mut pool = pool.into_iter().filter(|pool| pool.group == group);
+    // A group made anew under its old name waits until the one before is let go.
+    let mut pool = pool.into_iter().filter(|pool| pool.group == group && pool.arn == seen.arn());
     pool.any(|pool| pool.verdict == Verdict::Driven && !pool.paused && !pool.launches_held)
 }

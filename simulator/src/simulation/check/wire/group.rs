@@ -74,16 +74,18 @@ impl GroupSeen {
         if self.tags != group.tags {
             self.tags.clone_from(&group.tags);
         }
+        self.look_for_endings(group);
         match self.last_write {
             Some((at, _)) if asked < at => self.may_be(group.desired),
             Some((_, written)) => {
                 self.plausible.clear();
                 self.plausible.push(group.desired);
-                // A describe may lag behind a write, so the write stays plausible until a describe agrees.
-                if written == group.desired {
+                // A describe may lag behind a write, so the write stays plausible until a describe agrees, and shows none
+                // as alive that took desired capacity along.
+                if written == group.desired && self.ending.is_empty() {
                     self.last_write = None;
                 } else {
-                    self.plausible.push(written);
+                    self.may_be(written);
                 }
             }
             None => {
@@ -91,7 +93,11 @@ impl GroupSeen {
                 self.plausible.push(group.desired);
             }
         }
-        self.look_for_endings(group);
+        for desired in self.plausible.clone() {
+            for unseen in 1..=u32::try_from(self.ending.len()).unwrap_or(u32::MAX) {
+                self.may_be(desired.saturating_sub(unseen));
+            }
+        }
     }
 
     fn shows(&mut self, instances: &[Instance]) {
@@ -124,11 +130,6 @@ impl GroupSeen {
         let lives = |i: &&Instance| matches!(i.state, LifecycleState::Pending | LifecycleState::InService);
         let live: BTreeSet<&str> = group.instances.iter().filter(lives).map(|i| i.id.as_str()).collect();
         self.ending.retain(|id| live.contains(id.as_str()));
-        for desired in self.plausible.clone() {
-            for unseen in 1..=u32::try_from(self.ending.len()).unwrap_or(u32::MAX) {
-                self.may_be(desired.saturating_sub(unseen));
-            }
-        }
     }
 
     /// Those in service and healthy, as the newest describe shows them.

@@ -51,7 +51,10 @@ impl SetSeen {
     }
 
     pub(super) fn answered(&mut self, since: Instant, call: CallKind, reply: &Reply, message: Option<&Message>) {
-        if is_set_missing(reply) {
+        if is_error(reply, b"RunnerScaleSetSessionConflictException") {
+            self.missing = None;
+        }
+        if is_error(reply, b"RunnerScaleSetNotFoundException") {
             let (times, first) = self.missing.unwrap_or((0, since));
             self.missing = Some((times + 1, first));
             self.missing_at = since;
@@ -114,11 +117,12 @@ impl SetSeen {
     }
 }
 
-fn is_set_missing(reply: &Reply) -> bool {
-    const NAME: &[u8] = b"RunnerScaleSetNotFoundException";
+/// Whether a reply is an error of this type.
+fn is_error(reply: &Reply, name: &[u8]) -> bool {
+    let named = |text: &[u8]| reply.status >= 400 && text.windows(name.len()).any(|window| window == name);
     match &reply.body {
-        Body::Raw(body) => reply.status >= 400 && body.0.windows(NAME.len()).any(|window| window == NAME),
-        Body::Sealed(Sealed::Error { type_name, .. }) => type_name.as_bytes().windows(NAME.len()).any(|w| w == NAME),
+        Body::Raw(body) => named(&body.0),
+        Body::Sealed(Sealed::Error { type_name, .. }) => named(type_name.as_bytes()),
         Body::Sealed(_) => false,
     }
 }
