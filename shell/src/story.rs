@@ -9,6 +9,7 @@ use poolkeeper_core::Machine;
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::notice::Notice;
 use poolkeeper_core::time::Now;
+use serde::Serialize;
 
 pub use self::change::{Before, Change};
 use self::log::Log;
@@ -33,10 +34,11 @@ mod wait;
 mod words;
 
 /// A story from its beginning to its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Story {
     title: String,
     source: String,
+    #[serde(flatten)]
     log: Log,
     closing: Vec<String>,
 }

@@ -9,6 +9,7 @@ use poolkeeper_core::notice::PoolId;
 use poolkeeper_shell::journal::{Until, expand, until};
 use poolkeeper_shell::status::{Page, reachable};
 use poolkeeper_shell::story::{Names, Subject, is_named, standing, tell};
+use serde::Serialize;
 
 use super::{ConfigArgs, Failure, runtime};
 
@@ -33,6 +34,9 @@ pub(super) struct ExplainArgs {
     /// passed over.
     #[arg(long, value_name = "STEP|TIME", value_parser = until)]
     until: Option<Until>,
+    /// Print one JSON object: the story with its entries, or the pool as the daemon's /api/pools has it.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -46,7 +50,7 @@ enum Source {
 pub(super) fn run(args: ExplainArgs) -> Result<(), Failure> {
     let subject = Subject::read(&args.subject);
     match source(&args)? {
-        Source::Journal(path) => from_journal(&path, &subject, args.until),
+        Source::Journal(path) => from_journal(&path, &subject, &args),
         Source::Daemon(url) => {
             let Subject::Pool(name) = subject else {
                 let mend = "add --journal PATH, or [journal] dir to the config";
@@ -54,7 +58,7 @@ pub(super) fn run(args: ExplainArgs) -> Result<(), Failure> {
                     "a running daemon tells of pools; {subject} is in its journal; {mend}"
                 )));
             };
-            runtime::block_on(async move { from_daemon(&url, &name).await })
+            runtime::block_on(async move { from_daemon(&url, &name, args.json).await })
         }
     }
 }
@@ -78,7 +82,8 @@ fn source(args: &ExplainArgs) -> Result<Source, Failure> {
     Ok(Source::Daemon(format!("http://{}", reachable(listen))))
 }
 
-fn from_journal(path: &std::path::Path, subject: &Subject, until: Option<Until>) -> Result<(), Failure> {
+fn from_journal(path: &std::path::Path, subject: &Subject, args: &ExplainArgs) -> Result<(), Failure> {
+    let ExplainArgs { until, json, .. } = *args;
     let files = expand(&[path.to_owned()]).map_err(Failure::Config)?;
     let told = tell(&files, subject, until);
     if let Some(error) = told.bad.as_ref().filter(|_| until.is_none()) {
@@ -87,7 +92,7 @@ fn from_journal(path: &std::path::Path, subject: &Subject, until: Option<Until>)
     }
     let unknown = match told.story {
         Ok(story) => {
-            say(&story)?;
+            if json { say_json(&story) } else { say(&story) }?;
             None
         }
         Err(unknown) => Some(unknown),
@@ -108,7 +113,12 @@ fn say(text: &dyn std::fmt::Display) -> Result<(), Failure> {
     }
 }
 
-async fn from_daemon(url: &str, name: &str) -> Result<(), Failure> {
+fn say_json(what: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(what).map_err(|error| Failure::Failed(format!("no JSON: {error}")))?;
+    say(&(text + "\n"))
+}
+
+async fn from_daemon(url: &str, name: &str, json: bool) -> Result<(), Failure> {
     let base = url.trim_end_matches('/');
     let client = reqwest::Client::builder().no_proxy().timeout(PAGE_DEADLINE).build();
     let client = client.map_err(|error| Failure::Failed(format!("no HTTP client: {error}")))?;
@@ -117,6 +127,9 @@ async fn from_daemon(url: &str, name: &str) -> Result<(), Failure> {
     for _ in 0..MAX_PAGES {
         let page = page(&client, base, after).await?;
         if let Some(pool) = page.pools.iter().find(|pool| is_named(pool, name)) {
+            if json {
+                return say_json(pool);
+            }
             return say(&(standing(pool, page.now.mono).join("\n") + "\n"));
         }
         page.pools.iter().for_each(|pool| names.meet_pool(pool));

@@ -2,20 +2,25 @@
 
 use std::collections::VecDeque;
 
+use serde::{Serialize, Serializer};
+
+use super::words::utc;
+
 /// The most entries that a story has.
 const MAX_ENTRIES: usize = 2_000;
 
 /// What was told so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Log {
     entries: VecDeque<Entry>,
     left_out: u64,
 }
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Entry {
     /// When, in milliseconds since 1970.
+    #[serde(rename = "at", serialize_with = "as_utc")]
     pub(super) unix_ms: u64,
     /// What; further lines tell more of the same.
     pub(super) text: String,
@@ -38,6 +43,11 @@ impl Log {
     pub(super) const fn left_out(&self) -> u64 {
         self.left_out
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
+fn as_utc<S: Serializer>(unix_ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&utc(*unix_ms))
 }
 
 #[cfg(test)]

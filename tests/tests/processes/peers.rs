@@ -1,5 +1,4 @@
 //! What broken peers get: they are counted and tried again; nothing crashes, spins, or loses a message.
-#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -5,7 +5,6 @@
 //! is about, and a statement about an ARN grants nothing: here each is about `*`. Conditions on tags and on the instance
 //! that calls hold for everybody. So this shows that the names of actions are right and complete; `iam.rs` that each
 //! statement which changes something names the stack. Whether AWS limits them to the stack as meant is shown by neither.
-#![cfg(test)]
 
 use std::path::Path;
 
@@ -20,8 +19,8 @@ use poolkeeper_tests::moto::Moto;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-const DAEMON: &str = include_str!("../../deploy/iam/daemon.json");
-const INSTANCE: &str = include_str!("../../deploy/iam/instance.json");
+const DAEMON: &str = include_str!("../../../deploy/iam/daemon.json");
+const INSTANCE: &str = include_str!("../../../deploy/iam/instance.json");
 const GROUP: &str = "ci";
 const LAUNCH_CONFIGURATION: &str = "runner";
 

@@ -1,5 +1,4 @@
 //! Secrets go in at every place where a peer or an operator puts one, and are found nowhere.
-#![cfg(test)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

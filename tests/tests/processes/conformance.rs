@@ -1,5 +1,4 @@
 //! What both daemons do alike, beyond what other tests ask of each: over TLS, with managed runners, and write for write.
-#![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

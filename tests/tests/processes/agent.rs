@@ -1,6 +1,5 @@
 //! What the instances' agent refuses to start with, and who can see a config, under both shells. The programs it calls,
 //! `aws` and `curl`, are stood in for by scripts that answer from files and write down what they were asked.
-#![cfg(test)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,4 @@
 //! `poolkeeper explain`, as a process: from a journal, and from a running daemon, whichever of the two it is.
-#![cfg(test)]
 
 use std::fs;
 use std::process::Output;
@@ -49,6 +48,12 @@ fn a_job_its_instance_and_its_pool_are_told_from_the_configs_journal(shell: Shel
     let job = told(&explain(&site, &["1"]));
     assert!(job.contains("queued at GitHub") && job.contains("completed: succeeded, after it ran for "), "{job}");
     let instance = job.split("started on ").nth(1).and_then(|rest| rest.split(',').next()).expect("an instance");
+
+    let json: serde_json::Value = serde_json::from_str(&told(&explain(&site, &["1", "--json"]))).expect("JSON");
+    let first = &json["entries"][0];
+    assert!(first["text"].as_str().is_some_and(|text| text.starts_with("queued at GitHub")), "{json}");
+    assert!(first["at"].as_str().is_some_and(|at| job.contains(at)), "{json}");
+    assert_eq!(json["left_out"], 0, "{json}");
 
     let life = told(&explain(&site, &[instance]));
     assert!(life.contains("first seen in a describe: ") && life.contains(" ended: succeeded"), "{life}");
@@ -119,6 +124,10 @@ fn a_running_daemon_tells_how_a_pool_stands_and_why(shell: Shell) {
     let text = told(&explain(&site, &[set, "--url", &url]));
     assert!(text.contains(" is driven: capacity follows demand."), "{text}");
     assert!(text.contains("It listens to GitHub: ") && text.contains("The target is 0: 0 jobs assigned"), "{text}");
+
+    let json: serde_json::Value =
+        serde_json::from_str(&told(&explain(&site, &[set, "--url", &url, "--json"]))).expect("JSON");
+    assert_eq!(json["scale_set"], set.as_str(), "{json}");
 
     let live = told(&explain(&site, &[set]));
     assert!(live.contains(" is open: the pool listens"), "the journal of a running daemon is read: {live}");

@@ -1,5 +1,4 @@
 //! Ends and beginnings: kill -9, SIGTERM, a second daemon, a lost memory.
-#![cfg(test)]
 
 use std::time::{Duration, Instant};
 

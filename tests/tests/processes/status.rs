@@ -1,5 +1,4 @@
 //! What the daemon tells of itself, and what a dry run tells.
-#![cfg(test)]
 
 use poolkeeper_core::time::Duration;
 use poolkeeper_simulator::github::JobResult;

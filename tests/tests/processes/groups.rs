@@ -1,5 +1,4 @@
 //! Groups that cannot be served are refused by name with the mend, and the others run.
-#![cfg(test)]
 
 use poolkeeper_core::aws::Tag;
 use poolkeeper_simulator::aws::GroupSpec;

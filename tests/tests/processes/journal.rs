@@ -1,5 +1,4 @@
 //! The journal of a run replays bit for bit: whole, each segment alone, and after kill -9.
-#![cfg(test)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

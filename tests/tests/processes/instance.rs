@@ -1,6 +1,5 @@
 //! The instances' agent against an instance metadata service and the sandbox's AWS, over HTTP and with real `curl`,
 //! under both shells.
-#![cfg(test)]
 
 use poolkeeper_core::aws::{LifecycleState, Tag};
 use poolkeeper_core::time::Duration;

@@ -1,5 +1,4 @@
 //! The policies in `deploy/iam` allow what is called, and nothing else.
-#![cfg(test)]
 
 use std::collections::BTreeSet;
 
@@ -7,9 +6,9 @@ use poolkeeper_core::aws::{AwsCall, GroupQuery, InstanceCall};
 use poolkeeper_core::github::request::{RequestId, Slot};
 use serde_json::Value;
 
-const DAEMON: &str = include_str!("../../deploy/iam/daemon.json");
-const INSTANCE: &str = include_str!("../../deploy/iam/instance.json");
-const AGENT: &str = include_str!("../../deploy/instance/poolkeeper-agent");
+const DAEMON: &str = include_str!("../../../deploy/iam/daemon.json");
+const INSTANCE: &str = include_str!("../../../deploy/iam/instance.json");
+const AGENT: &str = include_str!("../../../deploy/instance/poolkeeper-agent");
 
 /// The actions that a policy allows; each that changes something only where the stack is named.
 fn allowed(policy: &str) -> BTreeSet<String> {

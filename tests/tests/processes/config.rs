@@ -1,5 +1,4 @@
 //! What bad configs get: one message that names file, key and mend; exit code 2; nothing started.
-#![cfg(test)]
 
 use std::fs;
 use std::process::Output;

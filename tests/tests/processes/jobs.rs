@@ -1,5 +1,4 @@
 //! The main job: tagged groups in, capacity out, jobs run to their end.
-#![cfg(test)]
 
 use poolkeeper_tests::daemon::Daemon;
 use poolkeeper_tests::programs::Shell;

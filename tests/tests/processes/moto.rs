@@ -1,7 +1,5 @@
 //! The real daemon between the sandbox's GitHub and moto's AWS.
 
-#![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
