@@ -34,7 +34,7 @@ pub(super) struct ExplainArgs {
     /// passed over.
     #[arg(long, value_name = "STEP|TIME", value_parser = until)]
     until: Option<Until>,
-    /// Print one JSON object: the story with its entries, or the pool as the daemon's /api/pools has it.
+    /// Print one JSON object: the story with its entries, or the pool and the daemon's time as its /api/pools has them.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -128,7 +128,7 @@ async fn from_daemon(url: &str, name: &str, json: bool) -> Result<(), Failure> {
         let page = page(&client, base, after).await?;
         if let Some(pool) = page.pools.iter().find(|pool| is_named(pool, name)) {
             if json {
-                return say_json(pool);
+                return say_json(&serde_json::json!({ "now": page.now, "pool": pool }));
             }
             return say(&(standing(pool, page.now.mono).join("\n") + "\n"));
         }

@@ -14,7 +14,7 @@ const MOST_PARTS: usize = 8;
 /// Keys outside any section.
 const TOP_LEVEL: [&str; 3] = ["stack", "owner", "state_dir"];
 /// Variables of ours that are no keys.
-const RESERVED: [&str; 2] = ["log", "config"];
+const RESERVED: [&str; 1] = ["log"];
 /// Makes every host an Enterprise Server, as in GitHub's own client.
 const FORCE_GHES: &str = "GITHUB_ACTIONS_FORCE_GHES";
 

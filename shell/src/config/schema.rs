@@ -21,9 +21,9 @@ const DEFAULT_URL: &str = "https://github.com";
 const DEFAULT_RUNNER_GROUP: &str = "default";
 /// The commit, where the build knows it.
 const COMMIT: Option<&str> = option_env!("POOLKEEPER_COMMIT");
-/// Smaller segments would spend more on headers than on steps.
 /// AWS takes names of about a thousand characters: the rest is the stack's and the instance's.
 const LONGEST_PREFIX: usize = 500;
+/// Smaller segments would spend more on headers than on steps.
 const LEAST_SEGMENT_BYTES: u64 = 64 << 10;
 
 /// Reads a whole config.

@@ -127,7 +127,8 @@ fn a_running_daemon_tells_how_a_pool_stands_and_why(shell: Shell) {
 
     let json: serde_json::Value =
         serde_json::from_str(&told(&explain(&site, &[set, "--url", &url, "--json"]))).expect("JSON");
-    assert_eq!(json["scale_set"], set.as_str(), "{json}");
+    assert_eq!(json["pool"]["scale_set"], set.as_str(), "{json}");
+    assert!(json["now"]["mono"].as_u64() >= json["pool"]["polled_at"].as_u64(), "{json}");
 
     let live = told(&explain(&site, &[set]));
     assert!(live.contains(" is open: the pool listens"), "the journal of a running daemon is read: {live}");

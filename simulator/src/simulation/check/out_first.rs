@@ -48,7 +48,7 @@ impl Checker for OutFirst {
     }
 
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        self.waiting.retain(|group| lacks(moment, group));
+        self.waiting.retain(|group| lacks(moment, group) && may_raise(moment, group));
         for effect in moment.effects {
             if let Effect::Note(Notice::Pool { group, fact: PoolFact::Message { .. }, .. }) = effect
                 && !self.troubled.contains(group)

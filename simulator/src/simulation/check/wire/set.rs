@@ -1,5 +1,6 @@
 //! A scale set, as seen on the wire.
 
+use poolkeeper_core::github::error::{CallError, CallErrorKind};
 use poolkeeper_core::github::message::{JobMessageKind, Message, Statistics};
 use poolkeeper_core::github::reply::{Body, Reply};
 use poolkeeper_core::github::request::CallKind;
@@ -51,10 +52,10 @@ impl SetSeen {
     }
 
     pub(super) fn answered(&mut self, since: Instant, call: CallKind, reply: &Reply, message: Option<&Message>) {
-        if is_error(reply, b"RunnerScaleSetSessionConflictException") {
+        if call == CallKind::CreateSession && CallError::from_reply(reply).kind == CallErrorKind::SessionConflict {
             self.missing = None;
         }
-        if is_error(reply, b"RunnerScaleSetNotFoundException") {
+        if is_set_missing(reply) {
             let (times, first) = self.missing.unwrap_or((0, since));
             self.missing = Some((times + 1, first));
             self.missing_at = since;
@@ -117,12 +118,12 @@ impl SetSeen {
     }
 }
 
-/// Whether a reply is an error of this type.
-fn is_error(reply: &Reply, name: &[u8]) -> bool {
-    let named = |text: &[u8]| reply.status >= 400 && text.windows(name.len()).any(|window| window == name);
+fn is_set_missing(reply: &Reply) -> bool {
+    const NAME: &[u8] = b"RunnerScaleSetNotFoundException";
+    let names_it = |text: &[u8]| reply.status >= 400 && text.windows(NAME.len()).any(|window| window == NAME);
     match &reply.body {
-        Body::Raw(body) => named(&body.0),
-        Body::Sealed(Sealed::Error { type_name, .. }) => named(type_name.as_bytes()),
+        Body::Raw(body) => names_it(&body.0),
+        Body::Sealed(Sealed::Error { type_name, .. }) => names_it(type_name.as_bytes()),
         Body::Sealed(_) => false,
     }
 }
