@@ -52,7 +52,9 @@ impl SetSeen {
     }
 
     pub(super) fn answered(&mut self, since: Instant, call: CallKind, reply: &Reply, message: Option<&Message>) {
-        if call == CallKind::CreateSession && CallError::from_reply(reply).kind == CallErrorKind::SessionConflict {
+        // After a 401 the call is made again with another token, whatever else the reply says.
+        let conflict = reply.status != 401 && CallError::from_reply(reply).kind == CallErrorKind::SessionConflict;
+        if conflict && call == CallKind::CreateSession {
             self.missing = None;
         }
         if is_set_missing(reply) {
