@@ -4,7 +4,7 @@
 //! is no model of behaviour.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,6 +20,8 @@ const STAMP: &str = "complete.txt";
 /// Python reads a lot before it serves.
 const START_MAX: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long it may take to say who it is.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// A port that was free may be taken by somebody else before the server has it.
 const PORTS_TRIED: usize = 3;
 
@@ -38,10 +40,9 @@ impl Moto {
     /// When there is no Python, the packages cannot be had, or the server does not start: the reason, in words.
     pub fn start(place: &Path) -> Result<Self, String> {
         let programs = environment(place)?;
-        let log = place.join(format!("moto-{}.log", std::process::id()));
         let mut trouble = String::new();
         for _ in 0..PORTS_TRIED {
-            match Self::on_a_free_port(&programs, &log) {
+            match Self::on_a_free_port(&programs, place) {
                 Ok(moto) => return Ok(moto),
                 Err(why) => trouble = why,
             }
@@ -66,8 +67,9 @@ impl Moto {
         }
     }
 
-    fn on_a_free_port(programs: &Path, log: &Path) -> Result<Self, String> {
+    fn on_a_free_port(programs: &Path, place: &Path) -> Result<Self, String> {
         let port = free_port().map_err(|error| format!("no port is free: {error}"))?;
+        let log = &place.join(format!("moto-{port}.log"));
         let file = File::create(log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
         let child = Command::new(programs.join("moto_server"))
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
@@ -79,7 +81,7 @@ impl Moto {
         let mut moto = Self { url: format!("http://127.0.0.1:{port}"), child };
         let started = Instant::now();
         while started.elapsed() < START_MAX {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            if is_moto(port) {
                 return Ok(moto);
             }
             if let Ok(Some(status)) = moto.child.try_wait() {
@@ -144,6 +146,19 @@ fn command(command: &mut Command) -> Result<(), String> {
 
 fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Whether it is moto that answers there, and not somebody else who took the port meanwhile.
+fn is_moto(port: u16) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        stream.write_all(b"GET /moto-api/data.json HTTP/1.0\r\n\r\n")?;
+        let mut head = [0; 64];
+        let read = stream.read(&mut head)?;
+        std::io::Result::Ok(head.get(..read).is_some_and(|head| head.windows(5).any(|word| word == b" 200 ")))
+    };
+    ask().unwrap_or(false)
 }
 
 fn last_line(log: &Path) -> String {
