@@ -52,9 +52,7 @@ impl SetSeen {
     }
 
     pub(super) fn answered(&mut self, since: Instant, call: CallKind, reply: &Reply, message: Option<&Message>) {
-        // After a 401 the call is made again with another token, whatever else the reply says.
-        let conflict = reply.status != 401 && CallError::from_reply(reply).kind == CallErrorKind::SessionConflict;
-        if conflict && call == CallKind::CreateSession {
+        if call == CallKind::CreateSession && is_conflict(reply) {
             self.missing = None;
         }
         if is_set_missing(reply) {
@@ -118,6 +116,12 @@ impl SetSeen {
             self.acquired = 0;
         }
     }
+}
+
+/// Whether another session stands in the way. After a 401 the call is made again with another token, whatever else the
+/// reply says.
+fn is_conflict(reply: &Reply) -> bool {
+    reply.status != 401 && CallError::from_reply(reply).kind == CallErrorKind::SessionConflict
 }
 
 fn is_set_missing(reply: &Reply) -> bool {
