@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use poolkeeper_core::event::{Effect, Event};
-use poolkeeper_core::github::reply::Reply;
+use poolkeeper_core::github::reply::{Body, Reply};
 use poolkeeper_core::github::request::{CallKind, RequestId};
 use poolkeeper_core::time::{Duration, Instant};
+use serde::Deserialize;
 
 use super::{Asked, Checker, Heard, Moment, Observed};
 
@@ -107,7 +108,7 @@ const fn budget(call: CallKind) -> Budget {
     let (each, a_message) = match call {
         CallKind::Poll => (80, 2),
         CallKind::Acknowledge | CallKind::AcquirableJobs => (40, 2),
-        // Where there is room for one, each offer of a message is asked for on its own until one is had.
+        // Where there is room for one, each offer of a message or a list is asked for on its own until one is had.
         CallKind::Acquire => (40, OFFERS_A_MESSAGE),
         CallKind::RefreshSession => (70, 2),
         CallKind::CreateSession | CallKind::DeleteSession => (40, 0),
@@ -148,6 +149,8 @@ pub struct Effort {
     minute: u64,
     github: BTreeMap<(CallKind, u64), u32>,
     messages: BTreeMap<u64, u32>,
+    /// Jobs in lists of those that wait to be acquired.
+    listed: BTreeMap<u64, u32>,
     writes: BTreeMap<String, u32>,
     describes: u32,
     instances: BTreeMap<(&'static str, String), u32>,
@@ -166,11 +169,19 @@ impl Checker for Effort {
         *self = Self::default();
     }
 
-    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
-        let minute = moment.observed.at.as_millis() / MINUTE_MS;
-        if minute != self.minute {
-            *self = Self { minute, ..Self::default() };
+    fn hear(&mut self, heard: &Heard<'_>) -> Result<(), String> {
+        self.begin_minute(heard.observed.at);
+        if let Event::GitHubReply { result: Ok(reply), .. } = heard.event
+            && let Some(Asked::GitHub { set, call: CallKind::AcquirableJobs }) =
+                heard.wire.ended().map(|flight| &flight.asked)
+        {
+            *self.listed.entry(*set).or_default() += jobs_in(reply);
         }
+        Ok(())
+    }
+
+    fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
+        self.begin_minute(moment.observed.at);
         if let (Some(_), Some(Asked::GitHub { set, .. })) =
             (moment.wire.message(), moment.wire.ended().map(|flight| &flight.asked))
         {
@@ -195,13 +206,22 @@ impl Checker for Effort {
 }
 
 impl Effort {
+    fn begin_minute(&mut self, at: Instant) {
+        let minute = at.as_millis() / MINUTE_MS;
+        if minute != self.minute {
+            *self = Self { minute, ..Self::default() };
+        }
+    }
+
     fn asked(&mut self, call: CallKind, set: u64, moment: &Moment<'_>) -> Result<(), String> {
         let calls = self.github.entry((call, set)).or_default();
         *calls += 1;
         let Budget { each, a_message } = budget(call);
         let groups = if set == 0 { count(moment.wire.groups()).max(1) } else { 1 };
         let messages = self.messages.get(&set).copied().unwrap_or(0);
-        if *calls > each.saturating_mul(groups).saturating_add(a_message * messages) {
+        let listed = self.listed.get(&set).copied().filter(|_| call == CallKind::Acquire).unwrap_or(0);
+        let most = each.saturating_mul(groups).saturating_add(a_message * messages).saturating_add(listed);
+        if *calls > most {
             return Err(format!("{calls} of {} in a minute, of set {set}, with {messages} messages", call.as_str()));
         }
         Ok(())
@@ -247,6 +267,16 @@ impl Effort {
         }
         Ok(())
     }
+}
+
+/// How many jobs a list brings.
+fn jobs_in(reply: &Reply) -> u32 {
+    #[derive(Deserialize)]
+    struct List {
+        value: Vec<serde::de::IgnoredAny>,
+    }
+    let Body::Raw(body) = &reply.body else { return 0 };
+    serde_json::from_slice::<List>(super::wire::without_mark(&body.0)).map_or(0, |list| count(list.value.len()))
 }
 
 /// GitHub's wish to be left alone is kept.
