@@ -79,7 +79,7 @@ impl GitHub {
             Ready::Poll(polls, poll) => {
                 let sent = poll.sent.clone();
                 let started = Instant::now();
-                let held = Box::pin(polls.exchange(*poll));
+                let held = Box::pin(polls.exchange(poll));
                 let task = async move {
                     let result = held
                         .await
@@ -113,8 +113,8 @@ impl GitHub {
         *wire.uri_mut() = uri;
         *wire.headers_mut() = headers;
         let timeout = std::time::Duration::from_millis(request.timeout.as_millis());
-        let poll = Poll { request: wire, timeout, max_body: request.max_body, sent: authorization.secret };
-        Ready::Poll(Box::new(polls.clone()), Box::new(poll))
+        let poll = Poll { request: Box::new(wire), timeout, max_body: request.max_body, sent: authorization.secret };
+        Ready::Poll(polls.clone(), Box::new(poll))
     }
 
     /// Carries one request there and its reply back.
@@ -180,7 +180,7 @@ impl GitHub {
 }
 
 enum Ready {
-    Poll(Box<Polls>, Box<Poll>),
+    Poll(Polls, Box<Poll>),
     Other(Box<Request>),
 }
 

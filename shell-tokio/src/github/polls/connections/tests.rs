@@ -1,0 +1,148 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+const TIMES: Times =
+    Times { connect: Duration::from_secs(10), idle: Duration::from_secs(60), keepalive: Duration::from_secs(60) };
+const KEEPS: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+const CLOSES: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
+
+/// A server that answers each request with the next of its replies, and counts its connections.
+struct Server {
+    base: String,
+    connections: Arc<AtomicUsize>,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// After `a_connection` replies it closes each connection without a word.
+    async fn start(reply: &'static str, a_connection: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let (connections, heads) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let server = Self { base, connections: Arc::clone(&connections), heads: Arc::clone(&heads) };
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(answer(stream, reply, a_connection, Arc::clone(&heads)));
+            }
+        });
+        server
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+async fn answer(mut stream: TcpStream, reply: &'static str, times: usize, heads: Arc<Mutex<Vec<String>>>) {
+    for _ in 0..times {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let Ok(byte) = stream.read_u8().await else { return };
+            head.push(byte);
+        }
+        heads.lock().expect("no test fails in it").push(String::from_utf8_lossy(&head).into_owned());
+        stream.write_all(reply.as_bytes()).await.expect("the client reads");
+    }
+}
+
+fn connections(times: Times) -> Connections {
+    Connections::new(poolkeeper_shell::tls::config(None).expect("roots"), times)
+}
+
+fn get(url: &str) -> Outgoing {
+    Box::new(Request::get(url).body(Body::new()).expect("a request"))
+}
+
+async fn exchange(connections: &Connections, url: &str) -> Result<String, Unsent> {
+    let (response, lent) = connections.send(get(url)).await?;
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    connections.keep(lent);
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+#[tokio::test]
+async fn a_connection_serves_one_exchange_after_the_other() {
+    let server = Server::start(KEEPS, usize::MAX).await;
+    let connections = connections(TIMES);
+    for _ in 0..3 {
+        assert_eq!(exchange(&connections, &format!("{}/a?b=c", server.base)).await.expect("a reply"), "hi");
+    }
+    assert_eq!(server.connections(), 1);
+    let heads = server.heads.lock().expect("no test fails in it").clone();
+    let host = server.base.trim_start_matches("http://");
+    for head in heads {
+        assert!(head.starts_with("GET /a?b=c HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains(&format!("host: {host}\r\n")), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn exchanges_at_once_have_a_connection_each() {
+    let server = Server::start(KEEPS, usize::MAX).await;
+    let connections = connections(TIMES);
+    let (first, second) = tokio::join!(connections.send(get(&server.base)), connections.send(get(&server.base)));
+    drop((first.expect("a reply"), second.expect("a reply")));
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn what_the_server_closed_is_replaced() {
+    for (reply, a_connection) in [(CLOSES, usize::MAX), (KEEPS, 1)] {
+        let server = Server::start(reply, a_connection).await;
+        let connections = connections(TIMES);
+        for _ in 0..20 {
+            assert_eq!(exchange(&connections, &server.base).await.expect("a reply"), "hi");
+        }
+        assert_eq!(server.connections(), 20);
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_let_go_in_time() {
+    let server = Server::start(KEEPS, usize::MAX).await;
+    let connections = connections(Times { idle: Duration::ZERO, ..TIMES });
+    exchange(&connections, &server.base).await.expect("a reply");
+    exchange(&connections, &server.base).await.expect("a reply");
+    assert_eq!(server.connections(), 2);
+    let kept: usize = connections.idle().values().map(VecDeque::len).sum();
+    assert_eq!(kept, 1, "the old one is not kept beside the new one");
+}
+
+#[tokio::test]
+async fn nobody_there_is_no_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    drop(listener);
+    let failed = exchange(&connections(TIMES), &base).await;
+    assert!(matches!(failed, Err(Unsent::Connect(_))), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_closes_in_the_middle_is_broken() {
+    let server = Server::start("", 1).await;
+    let failed = exchange(&connections(TIMES), &server.base).await;
+    assert!(matches!(failed, Err(Unsent::Broken(_))), "{failed:?}");
+}
+
+#[test]
+fn a_request_names_its_host_as_the_origin_does() {
+    for (url, host, path) in [
+        ("http://ghes.corp", "ghes.corp", "/"),
+        ("https://ghes.corp:443/a", "ghes.corp", "/a"),
+        ("http://ghes.corp:80/a?b", "ghes.corp", "/a?b"),
+        ("https://user@ghes.corp:8443/a", "ghes.corp:8443", "/a"),
+        ("http://[::1]:8080/", "[::1]:8080", "/"),
+    ] {
+        let (_, request) = addressed(get(url)).expect("a host");
+        assert_eq!(request.headers()[HOST], host, "{url}");
+        assert_eq!(*request.uri(), path, "{url}");
+    }
+    assert!(addressed(get("/a")).is_none());
+}
