@@ -1,8 +1,8 @@
 //! Connections of HTTP/1.1, each kept when its exchange is over and lent to the next request for the same origin.
 //!
 //! `hyper-util`'s client does the same and more; but who waits for a reply there holds all that it may yet need to
-//! connect once more. Here whoever waits keeps nothing but its end of the connection: requests and all that goes on
-//! while connecting are boxed, as a future is as large as its largest moment.
+//! connect once more. Here whoever waits keeps little but its end of the connection: requests and all that goes on while
+//! connecting are boxed, as a future is as large as its largest moment.
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
@@ -32,9 +32,9 @@ pub(super) type Outgoing = Box<Request<Body>>;
 /// How connections are made and kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// How long connecting may take, TLS included.
+    /// How long connecting may take, TLS included; an origin's addresses share it, so that a dead one is passed over.
     pub(super) connect: Duration,
-    /// How long a connection is kept that nobody uses.
+    /// How long a connection is kept that nobody uses: a little longer when no other one is kept after it.
     pub(super) idle: Duration,
     /// After so long without a byte the peer is asked whether it is still there.
     pub(super) keepalive: Duration,
@@ -81,6 +81,7 @@ impl Connections {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
+        http.set_connect_timeout(Some(times.connect));
         http.set_keepalive(Some(times.keepalive));
         let https =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);

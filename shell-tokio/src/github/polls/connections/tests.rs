@@ -1,9 +1,15 @@
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use http_body_util::BodyExt;
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
 
 use super::*;
 
@@ -99,20 +105,60 @@ async fn what_the_server_closed_is_replaced() {
         let connections = connections(TIMES);
         for _ in 0..20 {
             assert_eq!(exchange(&connections, &server.base).await.expect("a reply"), "hi");
+            while connections.idle().values().flatten().any(|kept| !kept.sender.is_closed()) {
+                yield_now().await;
+            }
         }
         assert_eq!(server.connections(), 20);
     }
 }
 
+/// Whether the connection dies once it takes requests, or before.
+#[tokio::test]
+async fn a_request_that_did_not_leave_goes_over_a_new_connection() {
+    for takes_requests in [true, false] {
+        let server = Server::start(KEEPS, usize::MAX).await;
+        let connections = connections(TIMES);
+        let (ours, _theirs) = tokio::io::duplex(64);
+        let (sender, mut connection) = handshake(TokioIo::new(ours)).await.expect("a connection");
+        if takes_requests {
+            let waits = poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll(cx).is_pending())).await;
+            assert!(waits);
+        }
+        let (origin, _) = addressed(get(&server.base)).expect("a host");
+        connections.keep(Lent { origin, sender });
+        let dies = async {
+            yield_now().await;
+            drop(connection);
+        };
+        let (reply, ()) = tokio::join!(exchange(&connections, &server.base), dies);
+        assert_eq!(reply.expect("a reply"), "hi");
+        assert_eq!(server.connections(), 1);
+    }
+}
+
 #[tokio::test]
 async fn an_idle_connection_is_let_go_in_time() {
-    let server = Server::start(KEEPS, usize::MAX).await;
+    let (server, other) = (Server::start(KEEPS, usize::MAX).await, Server::start(KEEPS, usize::MAX).await);
     let connections = connections(Times { idle: Duration::ZERO, ..TIMES });
+    exchange(&connections, &other.base).await.expect("a reply");
+    let (first, second) = tokio::join!(connections.send(get(&server.base)), connections.send(get(&server.base)));
+    for (response, lent) in [first.expect("a reply"), second.expect("a reply")] {
+        response.into_body().collect().await.expect("a body");
+        connections.keep(lent);
+    }
+    let kept: Vec<usize> = connections.idle().values().map(VecDeque::len).collect();
+    assert_eq!(kept, [1], "only the one that was kept last");
     exchange(&connections, &server.base).await.expect("a reply");
-    exchange(&connections, &server.base).await.expect("a reply");
-    assert_eq!(server.connections(), 2);
-    let kept: usize = connections.idle().values().map(VecDeque::len).sum();
-    assert_eq!(kept, 1, "the old one is not kept beside the new one");
+    assert_eq!(server.connections(), 3, "that one is too old as well");
+}
+
+#[tokio::test]
+async fn connecting_ends_in_time_where_the_other_side_says_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("https://{}", listener.local_addr().expect("an address"));
+    let failed = exchange(&connections(Times { connect: Duration::from_millis(50), ..TIMES }), &url).await;
+    assert!(matches!(failed, Err(Unsent::Connect(_))), "{failed:?}");
 }
 
 #[tokio::test]
