@@ -18,7 +18,7 @@ use poolkeeper_shell::transport::{redacted, too_large};
 
 use super::clients::{CONNECT_TIMEOUT, IDLE_TIMEOUT, KEEPALIVE};
 use super::{FIRST_BODY_BYTES, allowed};
-use connections::{Connections, Outgoing, Times, Unsent};
+use connections::{Connections, NoReply, Outgoing, Times};
 
 const TIMES: Times = Times { connect: CONNECT_TIMEOUT, idle: IDLE_TIMEOUT, keepalive: KEEPALIVE };
 
@@ -52,7 +52,7 @@ impl Polls {
         let Poll { request, timeout, max_body, sent } = *poll;
         let whole = async {
             let sending = self.connections.send(request);
-            let (response, lent) = sending.await.map_err(|unsent| unsent_fault(&unsent, &sent))?;
+            let (response, lent) = sending.await.map_err(|no_reply| no_reply_fault(&no_reply, &sent))?;
             let raw = receive(response, max_body, &sent).await?;
             self.connections.keep(lent);
             Ok(raw)
@@ -84,10 +84,10 @@ async fn receive(response: Response<Incoming>, max_body: u32, sent: &Secret) -> 
     Ok(RawReply { status: head.status.as_u16(), headers: allowed(&head.headers), body })
 }
 
-fn unsent_fault(unsent: &Unsent, sent: &Secret) -> TransportError {
-    match unsent {
-        Unsent::Connect(error) => fault(TransportErrorKind::Connect, error.as_ref(), sent),
-        Unsent::Broken(error) => fault(TransportErrorKind::Broken, error, sent),
+fn no_reply_fault(no_reply: &NoReply, sent: &Secret) -> TransportError {
+    match no_reply {
+        NoReply::Connect(error) => fault(TransportErrorKind::Connect, error.as_ref(), sent),
+        NoReply::Broken(error) => fault(TransportErrorKind::Broken, error, sent),
     }
 }
 

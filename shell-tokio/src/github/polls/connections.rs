@@ -69,10 +69,10 @@ pub(super) struct Lent {
 
 /// Why a request got no reply.
 #[derive(Debug)]
-pub(super) enum Unsent {
+pub(super) enum NoReply {
     /// No connection could be made.
     Connect(Box<dyn Error + Send + Sync>),
-    /// It broke.
+    /// It broke, and the request may have arrived.
     Broken(hyper::Error),
 }
 
@@ -90,9 +90,9 @@ impl Connections {
 
     /// Sends a request and waits for the head of its reply. A kept connection that turns out to be closed is no
     /// failure, as long as the request did not leave; the last attempt is made on a new one.
-    pub(super) async fn send(&self, request: Outgoing) -> Result<(Response<Incoming>, Lent), Unsent> {
+    pub(super) async fn send(&self, request: Outgoing) -> Result<(Response<Incoming>, Lent), NoReply> {
         let (origin, mut request) =
-            addressed(request).ok_or_else(|| Unsent::Connect("the URL names no host".into()))?;
+            addressed(request).ok_or_else(|| NoReply::Connect("the URL names no host".into()))?;
         while let Some(mut sender) = self.take(&origin) {
             if sender.ready().await.is_err() {
                 continue;
@@ -101,12 +101,12 @@ impl Connections {
                 Ok(response) => return Ok((response, Lent { origin, sender })),
                 Err(mut failed) => match failed.take_message() {
                     Some(unsent) => *request = unsent,
-                    None => return Err(Unsent::Broken(failed.into_error())),
+                    None => return Err(NoReply::Broken(failed.into_error())),
                 },
             }
         }
         let mut sender = Box::pin(self.connect(&origin)).await?;
-        let response = sender.send_request(*request).await.map_err(Unsent::Broken)?;
+        let response = sender.send_request(*request).await.map_err(NoReply::Broken)?;
         Ok((response, Lent { origin, sender }))
     }
 
@@ -140,7 +140,7 @@ impl Connections {
         None
     }
 
-    async fn connect(&self, Origin { scheme, authority }: &Origin) -> Result<Sender, Unsent> {
+    async fn connect(&self, Origin { scheme, authority }: &Origin) -> Result<Sender, NoReply> {
         let connecting = async {
             let uri = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/").build()?;
             let stream = self.connector.call(uri).await?;
@@ -152,7 +152,7 @@ impl Connections {
             Ok(sender)
         };
         let connected = timeout(self.times.connect, connecting).await;
-        connected.unwrap_or_else(|_| Err("connecting took too long".into())).map_err(Unsent::Connect)
+        connected.unwrap_or_else(|_| Err("connecting took too long".into())).map_err(NoReply::Connect)
     }
 
     fn idle(&self) -> MutexGuard<'_, HashMap<Origin, VecDeque<Idle>>> {

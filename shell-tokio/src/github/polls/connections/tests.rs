@@ -18,7 +18,7 @@ const TIMES: Times =
 const KEEPS: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
 const CLOSES: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
 
-/// A server that answers each request with the next of its replies, and counts its connections.
+/// A server that answers each request with the same reply, and counts its connections.
 struct Server {
     base: String,
     connections: Arc<AtomicUsize>,
@@ -66,7 +66,7 @@ fn get(url: &str) -> Outgoing {
     Box::new(Request::get(url).body(Body::new()).expect("a request"))
 }
 
-async fn exchange(connections: &Connections, url: &str) -> Result<String, Unsent> {
+async fn exchange(connections: &Connections, url: &str) -> Result<String, NoReply> {
     let (response, lent) = connections.send(get(url)).await?;
     let body = response.into_body().collect().await.expect("a body").to_bytes();
     connections.keep(lent);
@@ -158,7 +158,7 @@ async fn connecting_ends_in_time_where_the_other_side_says_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("https://{}", listener.local_addr().expect("an address"));
     let failed = exchange(&connections(Times { connect: Duration::from_millis(50), ..TIMES }), &url).await;
-    assert!(matches!(failed, Err(Unsent::Connect(_))), "{failed:?}");
+    assert!(matches!(failed, Err(NoReply::Connect(_))), "{failed:?}");
 }
 
 #[tokio::test]
@@ -167,14 +167,14 @@ async fn nobody_there_is_no_connection() {
     let base = format!("http://{}", listener.local_addr().expect("an address"));
     drop(listener);
     let failed = exchange(&connections(TIMES), &base).await;
-    assert!(matches!(failed, Err(Unsent::Connect(_))), "{failed:?}");
+    assert!(matches!(failed, Err(NoReply::Connect(_))), "{failed:?}");
 }
 
 #[tokio::test]
 async fn a_connection_that_closes_in_the_middle_is_broken() {
     let server = Server::start("", 1).await;
     let failed = exchange(&connections(TIMES), &server.base).await;
-    assert!(matches!(failed, Err(Unsent::Broken(_))), "{failed:?}");
+    assert!(matches!(failed, Err(NoReply::Broken(_))), "{failed:?}");
 }
 
 #[test]
