@@ -157,7 +157,8 @@ async fn an_idle_connection_is_let_go_in_time() {
 async fn connecting_ends_in_time_where_the_other_side_says_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("https://{}", listener.local_addr().expect("an address"));
-    let failed = exchange(&connections(Times { connect: Duration::from_millis(50), ..TIMES }), &url).await;
+    let connections = connections(Times { connect: Duration::from_millis(50), ..TIMES });
+    let failed = timeout(Duration::from_secs(30), exchange(&connections, &url)).await.expect("an end");
     assert!(matches!(failed, Err(NoReply::Connect(_))), "{failed:?}");
 }
 
