@@ -74,7 +74,6 @@ impl Report {
         };
         let waits = sorted(waits);
         let latencies = sorted(latencies);
-        let ms = |us: u64| Duration::from_micros(us).as_secs_f64() * 1000.0;
         Self {
             pools: args.pools,
             jobs: Jobs { total: args.jobs, completed: totals.ended },
@@ -170,6 +169,11 @@ fn peak_rss_kb() -> Option<u64> {
     line.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
+/// Written with no more digits than microseconds have.
+fn ms(us: u64) -> f64 {
+    f64::from(u32::try_from(us).unwrap_or(u32::MAX)) / 1000.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +186,15 @@ mod tests {
         assert_eq!(percentile(&values, 99), 198);
         assert_eq!(percentile(&[7], 99), 7);
         assert_eq!(percentile(&[], 50), 0);
+    }
+
+    #[test]
+    fn milliseconds_have_three_digits_at_most() {
+        for us in 0..100_000 {
+            let text = ms(us).to_string();
+            let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+            assert!(digits <= 3, "{us} us: {text}");
+        }
     }
 
     #[test]
