@@ -288,7 +288,11 @@ impl Connection {
         } else if waiting.call.is_urgent() {
             self.urgent.push_back(waiting);
         } else {
+            let asks_for_group = matches!(waiting.call, Call::RunnerGroup { .. });
             self.waiting.push_back(waiting);
+            if asks_for_group {
+                self.answer_from_memory(cx.now, effects);
+            }
         }
     }
 
@@ -353,10 +357,17 @@ impl Connection {
         let Waiting { caller, call, .. } = waiting;
         let kind = call.kind();
         let result = result.and_then(|reply| call.answer(reply));
-        if let (Call::RunnerGroup { name }, Ok(Answer::RunnerGroup(Some(group)))) = (&call, &result) {
-            self.runner_groups.insert(name.clone(), (group.clone(), now));
-        }
+        let learned = match (&call, &result) {
+            (Call::RunnerGroup { name }, Ok(Answer::RunnerGroup(Some(group)))) => {
+                self.runner_groups.insert(name.clone(), (group.clone(), now));
+                true
+            }
+            _ => false,
+        };
         effects.push(ConnectionEffect::Called { caller, call: kind, result });
+        if learned {
+            self.answer_from_memory(now, effects);
+        }
     }
 
     fn cancel(&mut self, caller: Caller, effects: &mut Vec<ConnectionEffect>) {
@@ -399,7 +410,6 @@ impl Connection {
         self.pump_at = None;
         self.chain_waits = false;
         self.starved = false;
-        self.answer_from_memory(cx.now, effects);
         if let Some(step) = self.tokens.next_step(cx.now, self.wants_admin()) {
             match cx.limiter.take(cx.now) {
                 Ok(()) => self.send_step(cx, step, effects),
@@ -437,10 +447,8 @@ impl Connection {
         self.starved = at.is_none();
     }
 
+    /// Answers who waits for a runner group whose id is known. Only a new question and a new answer give it work.
     fn answer_from_memory(&mut self, now: Instant, effects: &mut Vec<ConnectionEffect>) {
-        if self.runner_groups.is_empty() {
-            return;
-        }
         self.runner_groups.retain(|_, (_, at)| now.since(*at) < RUNNER_GROUP_LIFE);
         let known = &self.runner_groups;
         self.waiting.retain(|waiting| {
