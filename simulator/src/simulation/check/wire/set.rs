@@ -23,6 +23,8 @@ pub struct SetSeen {
     pub acquired: u32,
     /// How many jobs may have been acquired besides, by calls that ended in doubt.
     pub perhaps_acquired: u32,
+    /// Whether an acquire ended in doubt, and none was answered since: an answer that none is left proves nothing.
+    in_doubt: bool,
     /// How many the acquire that was sent last asks for.
     pub asked: u32,
     /// The newest message.
@@ -48,6 +50,19 @@ impl SetSeen {
     pub(super) fn ended_in_doubt(&mut self, call: CallKind) {
         if call == CallKind::Acquire {
             self.perhaps_acquired = self.perhaps_acquired.saturating_add(self.asked);
+            self.in_doubt = true;
+        }
+    }
+
+    /// An acquire was answered. After one in doubt what it did not get may have been had by that one: the counts of a
+    /// message that was queued before cannot tell.
+    fn acquired(&mut self, got: u32) {
+        if std::mem::take(&mut self.in_doubt) {
+            self.perhaps_acquired = self.perhaps_acquired.max(self.asked.saturating_sub(got));
+        }
+        self.acquired = self.acquired.saturating_add(got);
+        for (_, since) in &mut self.reads {
+            *since = since.saturating_add(got);
         }
     }
 
@@ -63,6 +78,8 @@ impl SetSeen {
         if !(200..300).contains(&reply.status) {
             if !(400..500).contains(&reply.status) {
                 self.ended_in_doubt(call);
+            } else if call == CallKind::Acquire && is_refusal(reply) {
+                self.acquired(0);
             }
             return;
         }
@@ -91,11 +108,7 @@ impl SetSeen {
                 let Ok(acquired) = serde_json::from_slice::<Acquired>(super::without_mark(&body.0)) else {
                     return self.ended_in_doubt(call);
                 };
-                let got = u32::try_from(acquired.value.len()).unwrap_or(u32::MAX);
-                self.acquired = self.acquired.saturating_add(got);
-                for (_, since) in &mut self.reads {
-                    *since = since.saturating_add(got);
-                }
+                self.acquired(u32::try_from(acquired.value.len()).unwrap_or(u32::MAX));
             }
             (_, Body::Raw(_) | Body::Sealed(_)) => {}
         }
@@ -116,6 +129,12 @@ impl SetSeen {
             self.acquired = 0;
         }
     }
+}
+
+/// Whether the call itself was refused: it is not made again as it was.
+fn is_refusal(reply: &Reply) -> bool {
+    let kind = CallError::from_reply(reply).kind;
+    matches!(kind, CallErrorKind::NotFound | CallErrorKind::Refused | CallErrorKind::Conflict)
 }
 
 /// Whether another session stands in the way. After a 401 the call is made again with another token, whatever else the
