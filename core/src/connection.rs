@@ -288,9 +288,9 @@ impl Connection {
         } else if waiting.call.is_urgent() {
             self.urgent.push_back(waiting);
         } else {
-            let asks_for_group = matches!(waiting.call, Call::RunnerGroup { .. });
+            let kind = waiting.call.kind();
             self.waiting.push_back(waiting);
-            if asks_for_group {
+            if kind == CallKind::RunnerGroup {
                 self.answer_from_memory(cx.now, effects);
             }
         }
@@ -357,15 +357,11 @@ impl Connection {
         let Waiting { caller, call, .. } = waiting;
         let kind = call.kind();
         let result = result.and_then(|reply| call.answer(reply));
-        let learned = match (&call, &result) {
-            (Call::RunnerGroup { name }, Ok(Answer::RunnerGroup(Some(group)))) => {
-                self.runner_groups.insert(name.clone(), (group.clone(), now));
-                true
-            }
-            _ => false,
-        };
+        if let (Call::RunnerGroup { name }, Ok(Answer::RunnerGroup(Some(group)))) = (&call, &result) {
+            self.runner_groups.insert(name.clone(), (group.clone(), now));
+        }
         effects.push(ConnectionEffect::Called { caller, call: kind, result });
-        if learned {
+        if kind == CallKind::RunnerGroup {
             self.answer_from_memory(now, effects);
         }
     }

@@ -56,7 +56,7 @@ impl SetSeen {
 
     /// An acquire was answered. After one in doubt what it did not get may have been had by that one: the counts of a
     /// message that was queued before cannot tell.
-    fn acquired(&mut self, got: u32) {
+    fn acquire_answered(&mut self, got: u32) {
         if std::mem::take(&mut self.in_doubt) {
             self.perhaps_acquired = self.perhaps_acquired.max(self.asked.saturating_sub(got));
         }
@@ -79,7 +79,7 @@ impl SetSeen {
             if !(400..500).contains(&reply.status) {
                 self.ended_in_doubt(call);
             } else if call == CallKind::Acquire && is_refusal(reply) {
-                self.acquired(0);
+                self.acquire_answered(0);
             }
             return;
         }
@@ -108,7 +108,7 @@ impl SetSeen {
                 let Ok(acquired) = serde_json::from_slice::<Acquired>(super::without_mark(&body.0)) else {
                     return self.ended_in_doubt(call);
                 };
-                self.acquired(u32::try_from(acquired.value.len()).unwrap_or(u32::MAX));
+                self.acquire_answered(u32::try_from(acquired.value.len()).unwrap_or(u32::MAX));
             }
             (_, Body::Raw(_) | Body::Sealed(_)) => {}
         }
@@ -150,5 +150,50 @@ fn is_set_missing(reply: &Reply) -> bool {
         Body::Raw(body) => names_it(&body.0),
         Body::Sealed(Sealed::Error { type_name, .. }) => names_it(type_name.as_bytes()),
         Body::Sealed(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poolkeeper_core::github::reply::{Bytes, ReplyHeaders};
+
+    use super::*;
+
+    fn reply(status: u16, body: &str) -> Reply {
+        Reply { status, headers: ReplyHeaders::default(), body: Body::Raw(Bytes(body.into())) }
+    }
+
+    /// What may have been had of eight jobs, when an acquire in doubt, and a message that was queued before it, come
+    /// before this answer to its repetition.
+    fn perhaps_acquired(in_doubt: bool, answer: &Reply) -> u32 {
+        let mut seen = SetSeen { asked: 8, ..SetSeen::default() };
+        if in_doubt {
+            seen.ended_in_doubt(CallKind::Acquire);
+        }
+        let none = Statistics::default();
+        seen.heard(&Message { id: 1, statistics: Some(none), jobs: Vec::new(), unknown: 0 });
+        assert_eq!(seen.perhaps_acquired, 0);
+        seen.answered(Instant::default(), CallKind::Acquire, answer, None);
+        seen.perhaps_acquired
+    }
+
+    #[test]
+    fn what_the_repetition_of_an_acquire_in_doubt_does_not_get_may_be_ours() {
+        assert_eq!(perhaps_acquired(true, &reply(200, r#"{"value":[]}"#)), 8);
+        assert_eq!(perhaps_acquired(true, &reply(200, r#"{"value":[1,2,3]}"#)), 5);
+        assert_eq!(perhaps_acquired(true, &reply(404, "")), 8);
+    }
+
+    #[test]
+    fn an_answer_without_a_doubt_before_is_the_truth() {
+        assert_eq!(perhaps_acquired(false, &reply(200, r#"{"value":[]}"#)), 0);
+        assert_eq!(perhaps_acquired(false, &reply(404, "")), 0);
+    }
+
+    #[test]
+    fn a_refused_token_leaves_the_doubt() {
+        let mut seen = SetSeen { asked: 8, in_doubt: true, ..SetSeen::default() };
+        seen.answered(Instant::default(), CallKind::Acquire, &reply(401, ""), None);
+        assert_eq!((seen.perhaps_acquired, seen.in_doubt), (0, true));
     }
 }
