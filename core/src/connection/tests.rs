@@ -221,6 +221,21 @@ fn a_runner_groups_id_is_asked_for_once() {
 }
 
 #[test]
+fn who_waits_for_a_runner_groups_id_gets_it_when_another_is_told() {
+    let mut script = Script::new(CredentialKind::Pat);
+    script.limiter = Limiter::new(Limits { in_flight: 1, burst: 9, rate: 9 });
+    script.ask(group("default"));
+    script.ask(group("default"));
+    script.reply(sealed(|token| Sealed::Token { token }));
+    script.reply(sealed(admin));
+    assert_eq!(script.sent.len(), 1);
+    script.reply(text(r#"{"count":1,"value":[{"id":1,"name":"default"}]}"#));
+    assert!(script.sent.is_empty());
+    assert_eq!(script.called.len(), 2);
+    assert!(script.called.iter().all(Result::is_ok));
+}
+
+#[test]
 fn a_call_that_the_shell_forgets_is_given_up() {
     let mut script = Script::connected();
     script.ask(Call::ScaleSets);
