@@ -19,7 +19,7 @@
 //! | Listing | jobs | | Acquiring, else Polling |
 //! | Acquiring | done, or refused | reports it; after a try in doubt all of it counts as ours | Acquiring, if there are more offers and room, else Acknowledging, else Polling |
 //! | Acknowledging | done | | Polling |
-//! | Acknowledging | not found | | Polling; a minute later for the oldest message, in case it is still held |
+//! | Acknowledging | not found | | Polling; a minute later for the oldest message, in case it is still held, until an answer tells |
 //! | Refreshing | session | drops the old token | what was to be done |
 //! | Refreshing | refused | reports the loss | x Deleting |
 //! | any open | other failure | | ~ then the same again; after some tries x Deleting |
@@ -450,7 +450,7 @@ impl Session {
             (Stage::Polling, Answer::EmptyReply) => {
                 self.polled(cx.now);
                 effects.push(SessionEffect::EmptyReply);
-                open.heard_nothing(cx);
+                open.rest_after_a_quick_poll(cx);
             }
             (Stage::Polling, Answer::Message(message)) => {
                 self.polled(cx.now);

@@ -23,7 +23,7 @@ const LIST_EVERY: Duration = Duration::from_secs(10);
 /// After the list could not be had.
 pub(super) const LIST_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// A message that GitHub would not let us acknowledge, and may still hold, is asked for again after this.
-const LOOK_BACK_AFTER: Duration = Duration::from_secs(60);
+pub(super) const LOOK_BACK_AFTER: Duration = Duration::from_secs(60);
 /// No session is refreshed ahead of time sooner than this after it got its token.
 const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(30);
 
@@ -220,8 +220,14 @@ impl Open {
             available.map(|job| job.job.request_id).filter(|id| *id != 0 && defences.acquire_offers).collect();
     }
 
+    /// There is no message.
     pub(super) fn heard_nothing(&mut self, cx: &mut Turn<'_>) {
         self.looked_back();
+        self.rest_after_a_quick_poll(cx);
+    }
+
+    /// The poll ended, and whether there is a message is unknown.
+    pub(super) fn rest_after_a_quick_poll(&mut self, cx: &mut Turn<'_>) {
         if cx.now.since(self.polling_since) < SHORTEST_QUIET_POLL {
             self.rest_until = cx.now + self.quiet.fail(cx.rng, None);
         } else {

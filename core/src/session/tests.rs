@@ -132,6 +132,19 @@ fn a_message_that_could_not_be_acknowledged_is_asked_for_again() {
 }
 
 #[test]
+fn an_empty_answer_to_who_asks_for_the_oldest_message_proves_nothing() {
+    let mut script = Script::open(Statistics::default());
+    script.answer(message(7, &[], Statistics::default()));
+    script.fail(CallErrorKind::NotFound, 404);
+    script.now_ms += open::LOOK_BACK_AFTER.as_millis();
+    let effects = script.answer(Answer::Message(None));
+    assert!(matches!(call(&effects), Some(Call::Poll { last_message: 0, .. })));
+    script.answer(Answer::EmptyReply);
+    let effects = script.wait();
+    assert!(matches!(call(&effects), Some(Call::Poll { last_message: 0, .. })), "it is asked for again");
+}
+
+#[test]
 fn a_conflict_is_waited_out_for_ever() {
     let mut script = Script::new();
     script.handle(SessionEvent::Open { scale_set: 9, left: None });

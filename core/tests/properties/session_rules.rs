@@ -127,7 +127,8 @@ impl Rules {
     fn polled(&mut self, now: Instant, answer: &Answer) {
         self.polls = (Some(now), self.polls.1 + 1);
         let again = matches!(answer, Answer::Message(Some(message)) if message.id <= self.last_message);
-        if !again && self.unacknowledged.is_some_and(|at| self.polled_since.since(at) >= LOOK_BACK_AFTER) {
+        let is_clear = *answer != Answer::EmptyReply;
+        if is_clear && !again && self.unacknowledged.is_some_and(|at| self.polled_since.since(at) >= LOOK_BACK_AFTER) {
             self.unacknowledged = None;
         }
         let Answer::Message(Some(message)) = answer else { return self.quiet(now) };
