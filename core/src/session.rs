@@ -17,7 +17,7 @@
 //! | Polling | 401 | | Refreshing, then Polling |
 //! | Polling | not found | reports the loss | x Deleting |
 //! | Listing | jobs | | Acquiring, else Polling |
-//! | Acquiring | done, or refused | reports it; after a try in doubt all of it counts as ours | Acquiring, if there are more offers and room, else Acknowledging, else Polling |
+//! | Acquiring | done, or refused | reports it; after a try in doubt all of it counts as ours | Acquiring, if there are more offers and room, but eight times between two polls at most, else Acknowledging, else Polling |
 //! | Acknowledging | done | | Polling |
 //! | Acknowledging | not found | | Polling; a minute later for the oldest message, in case it is still held, until an answer tells |
 //! | Refreshing | session | drops the old token | what was to be done |

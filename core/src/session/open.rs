@@ -24,6 +24,8 @@ const LIST_EVERY: Duration = Duration::from_secs(10);
 pub(super) const LIST_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// A message that GitHub would not let us acknowledge, and may still hold, is asked for again after this.
 pub(super) const LOOK_BACK_AFTER: Duration = Duration::from_secs(60);
+/// How many acquires may end between two polls: a session that does not poll is taken away, and its message comes again.
+pub(super) const ACQUIRES_A_POLL: u32 = 8;
 /// No session is refreshed ahead of time sooner than this after it got its token.
 const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(30);
 
@@ -81,6 +83,9 @@ pub(super) struct Open {
     unremembered: bool,
     offers: Vec<u64>,
     asked: Vec<u64>,
+    /// How many acquires have ended since the last poll.
+    #[serde(default)]
+    acquires: u32,
     /// Whether what is asked for may have been acquired by a call that ended in doubt.
     #[serde(default)]
     perhaps_acquired: bool,
@@ -116,6 +121,7 @@ impl Open {
             unremembered: true,
             offers: Vec::new(),
             asked: Vec::new(),
+            acquires: 0,
             perhaps_acquired: false,
             statistics: statistics.unwrap_or_default(),
             acquired_since: 0,
@@ -162,24 +168,26 @@ impl Open {
             .saturating_sub(self.statistics.acquired)
             .saturating_sub(self.acquired_since);
         let room_slots = usize::try_from(room).unwrap_or(usize::MAX);
+        let may_acquire = room > 0 && self.acquires < ACQUIRES_A_POLL;
         self.stage = if now < self.rest_until {
             Stage::Resting { until: self.rest_until }
         } else if self.token_refused || self.refresh_at.is_some_and(|at| now >= at) {
             Stage::Refreshing
         } else if self.in_hand.is_some() && !defences.acknowledge_last {
             Stage::Acknowledging
-        } else if !self.offers.is_empty() && room > 0 {
+        } else if !self.offers.is_empty() && may_acquire {
             self.asked = self.offers.iter().copied().take(room_slots).collect();
             Stage::Acquiring
         } else if self.in_hand.is_some() {
             Stage::Acknowledging
-        } else if self.statistics.available > 0 && room > 0 && now >= self.list_at && defences.list_acquirable_jobs {
+        } else if self.statistics.available > 0 && may_acquire && now >= self.list_at && defences.list_acquirable_jobs {
             self.list_at = now + LIST_EVERY;
             Stage::Listing
         } else {
             self.polling_since = now;
             self.looks_back = self.look_back_at.is_some_and(|at| now >= at);
             self.offers.clear();
+            self.acquires = 0;
             Stage::Polling
         };
         if !self.is_at_rest() {
@@ -257,17 +265,19 @@ impl Open {
         self.offers = request_ids;
     }
 
-    /// The acquire ended: what was asked for was acquired or refused. Where that leaves room, the next offers follow.
+    /// The acquire ended: what was asked for was acquired or refused. Where that leaves room, the next offers follow, up to
+    /// [`ACQUIRES_A_POLL`].
     /// What an earlier try may have acquired counts as ours until GitHub tells: its repetition says that none is left.
     pub(super) fn acquired(&mut self, got: u32) {
         let asked = u32::try_from(self.asked.len()).unwrap_or(u32::MAX);
         let ours = if core::mem::take(&mut self.perhaps_acquired) { asked } else { got };
         self.acquired_since = self.acquired_since.saturating_add(ours);
+        self.acquires += 1;
         self.offers.drain(..self.asked.len().min(self.offers.len()));
         self.asked.clear();
     }
 
-    /// What was offered and not asked for is left for lack of room.
+    /// What was offered and not asked for is left for lack of room, or for the next list.
     pub(super) fn acknowledged(&mut self) {
         self.in_hand = None;
         self.offers.clear();

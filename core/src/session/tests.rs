@@ -479,3 +479,20 @@ fn what_was_kept_already_does_not_end_another_rest() {
     assert_eq!(script.kept(), []);
     assert_eq!(script.session.poll_timeout(), until);
 }
+
+#[test]
+fn a_message_whose_offers_are_gone_is_acknowledged_after_some_tries() {
+    let offers: Vec<u64> = (1..=20).collect();
+    let mut script = Script::open(Statistics::default());
+    script.session.set_capacity(1);
+    let mut next = called(&script.answer(message(7, &offers, Statistics::default())));
+    let mut tries = 0;
+    while next == Some(CallKind::Acquire) {
+        tries += 1;
+        next = called(&script.answer(Answer::Acquired(Vec::new())));
+    }
+    assert_eq!((tries, next), (open::ACQUIRES_A_POLL, Some(CallKind::Acknowledge)));
+    assert_eq!(called(&script.answer(Answer::Done)), Some(CallKind::Poll));
+    let again = script.answer(message(8, &[21], Statistics::default()));
+    assert_eq!(called(&again), Some(CallKind::Acquire), "another message is another matter");
+}

@@ -11,6 +11,8 @@ use poolkeeper_core::session::SessionEffect;
 use poolkeeper_core::time::{Duration, Instant};
 
 const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(30);
+/// Acquires that end between two polls.
+const ACQUIRES_A_POLL: u32 = 8;
 const LIST_AT_MOST_EVERY: Duration = Duration::from_secs(10);
 /// A message that could not be acknowledged is asked for again after this.
 const LOOK_BACK_AFTER: Duration = Duration::from_secs(60);
@@ -40,6 +42,7 @@ pub(super) struct Rules {
     offers: Vec<u64>,
     statistics: Statistics,
     acquired_since: u32,
+    acquires: u32,
     /// An acquire ended in doubt: what it asked for may be ours.
     perhaps_acquired: bool,
     token_since: Instant,
@@ -54,6 +57,10 @@ impl Rules {
     fn room(&self) -> u32 {
         let taken = self.statistics.assigned + self.statistics.acquired + self.acquired_since;
         self.capacity.saturating_sub(taken)
+    }
+
+    fn has_dealt_with_offers(&self) -> bool {
+        self.offers.is_empty() || self.room() == 0 || self.acquires >= ACQUIRES_A_POLL
     }
 
     /// Whether the session that is left could not be deleted when that was tried last.
@@ -115,6 +122,7 @@ impl Rules {
     fn acquired(&mut self, asked: usize, got: usize) {
         let ours = if core::mem::take(&mut self.perhaps_acquired) { asked } else { got };
         self.acquired_since += u32::try_from(ours).expect("few");
+        self.acquires += 1;
         self.offers.drain(..asked);
     }
 
@@ -216,18 +224,20 @@ impl Rules {
                 assert_eq!(self.in_hand, None, "a message is acknowledged before the next is asked for");
                 self.polled_since = now;
                 assert!(!self.closing, "a session that is to end does not listen");
-                assert!(self.offers.is_empty() || self.room() == 0, "offers are dealt with before the next poll");
+                assert!(self.has_dealt_with_offers(), "offers are dealt with before the next poll");
                 self.offers.clear();
+                self.acquires = 0;
             }
             Call::Acknowledge { queue, message, .. } => {
                 assert_eq!((Some(queue.token), Some(*message)), (newest, self.in_hand));
                 assert!(*message <= self.last_message, "a message is told before it is acknowledged");
-                assert!(self.offers.is_empty() || self.room() == 0, "offers are dealt with first");
+                assert!(self.has_dealt_with_offers(), "offers are dealt with first");
             }
             Call::Acquire { token, request_ids, .. } => {
                 assert_eq!(Some(*token), newest);
                 let most = self.offers.len().min(usize::try_from(self.room()).expect("small"));
                 assert_eq!(request_ids.len(), most, "all that there is room for");
+                assert!(self.acquires < ACQUIRES_A_POLL, "a session that only acquires is taken away");
                 assert!(most > 0 && request_ids.iter().all(|id| self.offers.contains(id)), "only what is offered");
             }
             Call::AcquirableJobs { .. } => {

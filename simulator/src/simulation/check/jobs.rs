@@ -53,7 +53,12 @@ struct InHand {
     absorbed: bool,
     /// Jobs that were offered and not yet asked for.
     offers: BTreeSet<u64>,
+    /// How many acquires were sent since.
+    acquires: u32,
 }
+
+/// After so many acquires the rest of a message's offers is left to the list of acquirable jobs.
+const ACQUIRES_A_MESSAGE: u32 = 8;
 
 /// Messages are acknowledged last.
 #[derive(Debug, Default)]
@@ -88,6 +93,7 @@ impl Checker for AckLast {
                     let asked: Vec<u64> = super::ids_in(request);
                     if let Some(in_hand) = self.in_hand.get_mut(&set) {
                         in_hand.offers.retain(|offer| !asked.contains(offer));
+                        in_hand.acquires += 1;
                     }
                 }
                 Effect::GitHub { .. }
@@ -128,7 +134,7 @@ impl AckLast {
         let again = message.id <= in_hand.newest && message.id != in_hand.message;
         let offers = if again { BTreeSet::new() } else { offers.collect() };
         let newest = message.id.max(in_hand.newest);
-        *in_hand = InHand { message: message.id, newest, absorbed: false, offers };
+        *in_hand = InHand { message: message.id, newest, absorbed: false, offers, acquires: 0 };
     }
 
     fn told(&mut self, moment: &Moment<'_>, group: &str, fact: &PoolFact) {
@@ -153,7 +159,8 @@ impl AckLast {
         if !in_hand.absorbed && !absorbed_now {
             return Err(format!("message {message} of set {set} was not absorbed"));
         }
-        if in_hand.offers.is_empty() || !has_room(moment, set, in_hand.offers.len()) {
+        let has_tried = in_hand.acquires >= ACQUIRES_A_MESSAGE;
+        if in_hand.offers.is_empty() || has_tried || !has_room(moment, set, in_hand.offers.len()) {
             // Delivered once more it offers nothing new: what is left is read again when there is room.
             in_hand.offers.clear();
             return Ok(());
