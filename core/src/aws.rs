@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::github::request::Slot;
+use crate::short_text::ShortText;
 
 /// The most groups one page of `DescribeAutoScalingGroups` holds, and the most names it may be asked for.
 pub const GROUPS_A_PAGE: usize = 100;
@@ -25,14 +26,14 @@ pub enum AwsCall {
     /// `SetDesiredCapacity` with `HonorCooldown=false`.
     SetDesiredCapacity {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// The new desired capacity.
         desired: u32,
     },
     /// About instances of a group.
     Instances {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// What is asked for.
         call: InstanceCall,
     },
@@ -63,31 +64,31 @@ pub enum InstanceCall {
     /// `SetInstanceProtection` with `ProtectedFromScaleIn=true`, at most 50 instances.
     Protect {
         /// The instances.
-        instances: Vec<String>,
+        instances: Vec<ShortText>,
     },
     /// `TerminateInstanceInAutoScalingGroup`.
     Terminate {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// `ShouldDecrementDesiredCapacity`.
         decrement: bool,
     },
     /// Stores a runner's config where its instance finds it.
     PutConfig {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// Where the shell keeps the config.
         config: Slot,
     },
     /// Deletes a stored config; that there is none is as good.
     DeleteConfig {
         /// The instance.
-        instance: String,
+        instance: ShortText,
     },
     /// `CompleteLifecycleAction` with `CONTINUE`: what a launch hook waits for is done.
     CompleteHook {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// The hook's name.
         hook: String,
     },
@@ -109,7 +110,7 @@ pub enum GroupQuery {
         value: String,
     },
     /// Those of these names, at most [`GROUPS_A_PAGE`].
-    Named(Vec<String>),
+    Named(Vec<ShortText>),
 }
 
 /// A successful answer from AWS.
@@ -168,7 +169,7 @@ pub struct Group {
     /// The group's ARN, which no other group ever has.
     pub arn: String,
     /// The group's name.
-    pub name: String,
+    pub name: ShortText,
     /// `MinSize`.
     pub min_size: u32,
     /// `MaxSize`.
@@ -182,7 +183,7 @@ pub struct Group {
     /// The tags, in the order AWS gave them.
     pub tags: Vec<Tag>,
     /// Names of the suspended processes.
-    pub suspended_processes: Vec<String>,
+    pub suspended_processes: Vec<ShortText>,
     /// Whether capacity may differ from the number of instances: weights in a mixed-instances policy, or a
     /// `DesiredCapacityType` other than `units`.
     pub weighted: bool,
@@ -194,9 +195,9 @@ pub struct Group {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tag {
     /// The tag's key.
-    pub key: String,
+    pub key: ShortText,
     /// The tag's value.
-    pub value: String,
+    pub value: ShortText,
 }
 
 /// A group's warm pool.
@@ -207,19 +208,19 @@ pub struct WarmPool {
 }
 
 /// An instance that stands by in a warm pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarmMember {
     /// The EC2 instance id.
-    pub id: String,
+    pub id: ShortText,
     /// `LifecycleState`, for example `Warmed:Stopped`.
-    pub state: String,
+    pub state: ShortText,
 }
 
 /// An instance of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     /// The EC2 instance id.
-    pub id: String,
+    pub id: ShortText,
     /// Where it is in its life.
     pub state: LifecycleState,
     /// `HealthStatus` is `Healthy`.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::github::message::Statistics;
 use crate::notice::PoolId;
 use crate::scaler::{Counts, Wanted};
+use crate::short_text::ShortText;
 use crate::time::Instant;
 
 /// All that a capacity decision of one pool looks at, as it is after a step.
@@ -15,7 +16,7 @@ pub struct Grounds {
     /// The pool.
     pub pool: PoolId,
     /// Its Auto Scaling group's name.
-    pub group: String,
+    pub group: ShortText,
     /// The scale set's name; empty for a group that is refused.
     pub scale_set: String,
     /// Whether the message session is open: nothing is written while it is not.

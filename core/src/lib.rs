@@ -22,6 +22,7 @@ mod scale_set;
 pub mod scaler;
 pub mod seal;
 pub mod session;
+pub mod short_text;
 pub mod spec;
 pub mod time;
 mod timers;

@@ -9,6 +9,7 @@ use crate::aws::AwsError;
 use crate::github::error::CallError;
 use crate::github::message::JobMessage;
 use crate::github::request::{CallKind, RequestId};
+use crate::short_text::ShortText;
 use crate::time::Duration;
 
 /// Names a pool for as long as the daemon lives.
@@ -25,7 +26,7 @@ pub enum Notice {
         /// The pool.
         pool: PoolId,
         /// Its Auto Scaling group's name.
-        group: String,
+        group: ShortText,
         /// The fact.
         fact: PoolFact,
     },
@@ -166,26 +167,26 @@ pub enum RunnerFact {
     /// A runner of its name was there already: its config counts as delivered.
     Adopted {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// The runner's id.
         runner: u64,
     },
     /// A runner of its name belongs to another scale set: somebody has to look at that.
     Foreign {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// The scale set that the runner belongs to.
         scale_set: u64,
     },
     /// It was in service before anybody looked after it, and has no runner of its name: it is left alone.
     Stranger {
         /// The instance.
-        instance: String,
+        instance: ShortText,
     },
     /// It has come into service.
     Up {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// Whether it comes from the group's warm pool.
         warm: bool,
         /// From the rise of capacity that it was launched for, or from when it was first seen, until a describe showed it
@@ -195,47 +196,47 @@ pub enum RunnerFact {
     /// A launch hook held it, and was told to let it go.
     HookCompleted {
         /// The instance.
-        instance: String,
+        instance: ShortText,
     },
     /// A job runs on it for longer than the pool allows: somebody has to look at that.
     JobTooLong {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// For how long, as far as this process knows.
         runs: Duration,
     },
     /// Its config was stored where it finds it.
     Served {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// The runner's id.
         runner: u64,
     },
     /// No config could be made for it; that is tried again.
     NotIssued {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// Why.
         what: String,
     },
     /// It is proven that no job runs on it: it will be ended.
     Free {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// The proof.
         proof: Proof,
     },
     /// AWS did not end it; that is tried again.
     NotEnded {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// Why.
         what: String,
     },
     /// Another call to AWS about it failed; that is tried again.
     AwsFailed {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// Why.
         what: String,
     },
@@ -247,12 +248,12 @@ pub enum RunnerFact {
     /// It is gone from its group.
     Vanished {
         /// The instance.
-        instance: String,
+        instance: ShortText,
     },
     /// The runner of an instance that is gone could not be removed.
     LeftBehind {
         /// The instance.
-        instance: String,
+        instance: ShortText,
         /// Why.
         what: String,
     },
@@ -261,7 +262,7 @@ pub enum RunnerFact {
         /// How many in a row.
         failures: u32,
         /// The last of them.
-        last: String,
+        last: ShortText,
         /// For how long.
         hold: Duration,
     },
@@ -394,6 +395,6 @@ pub enum AwsFact {
     /// A group named in the config does not exist.
     NamedGroupMissing {
         /// Its name.
-        group: String,
+        group: ShortText,
     },
 }

@@ -24,7 +24,6 @@
 //! Runners of instances that went while nobody looked are found in the list of all runners, which is asked for once in a while.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +36,7 @@ use crate::github::error::CallError;
 use crate::github::message::{JobMessage, JobMessageKind};
 use crate::github::request::Slot;
 use crate::notice::RunnerFact;
+use crate::short_text::ShortText;
 use crate::time::{Duration, Instant};
 
 mod census;
@@ -104,7 +104,7 @@ pub struct Wishes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin<'a> {
     /// The lifecycle states of those that stood by in the warm pool.
-    pub warm: Option<&'a BTreeMap<String, String>>,
+    pub warm: Option<&'a BTreeMap<ShortText, ShortText>>,
     /// When AWS last took more capacity from us.
     pub raised_at: Option<Instant>,
 }
@@ -128,7 +128,7 @@ pub enum RunnersEffect {
     /// Make this call to AWS.
     Aws(Target, InstanceCall),
     /// Complete the pool's launch hook for this instance.
-    CompleteHook(MemberId, String),
+    CompleteHook(MemberId, ShortText),
     /// A secret is no longer needed.
     Drop(Slot),
     /// Desired capacity did not go down with an instance after all: AWS refused.
@@ -163,7 +163,7 @@ enum Begun {
 pub struct Runners {
     next: u32,
     members: BTreeMap<MemberId, Member>,
-    by_instance: BTreeMap<String, MemberId>,
+    by_instance: BTreeMap<ShortText, MemberId>,
     /// Those that the call in flight protects.
     protecting: Vec<MemberId>,
     protect_at: Instant,

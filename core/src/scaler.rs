@@ -4,7 +4,6 @@
 //! while nothing is pending, and all that is in service is protected from scale-in.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +13,7 @@ use crate::config::Defences;
 use crate::notice::Decision;
 use crate::rng::Rng;
 use crate::runners::Judgement;
+use crate::short_text::ShortText;
 use crate::time::{Duration, Instant};
 
 /// How long our own write is trusted over a describe that says otherwise.
@@ -89,7 +89,7 @@ pub struct Scaler {
     left_while_writing: bool,
     doubtful_since: Option<Instant>,
     surplus_since: Option<Instant>,
-    pending_since: BTreeMap<String, Instant>,
+    pending_since: BTreeMap<ShortText, Instant>,
     retry_at: Instant,
     backoff: Backoff,
 }
@@ -424,7 +424,7 @@ impl Scaler {
         let mut counts = Counts::default();
         if !self.pending_since.is_empty() {
             let pending =
-                |id: &String| group.instances.iter().any(|i| i.id == *id && i.state == LifecycleState::Pending);
+                |id: &ShortText| group.instances.iter().any(|i| i.id == *id && i.state == LifecycleState::Pending);
             self.pending_since.retain(|id, _| pending(id));
         }
         for instance in &group.instances {

@@ -73,7 +73,7 @@ fn fault<T>(problem: &str, mend: &str) -> Result<T, Fault> {
 
 /// Reads a group: the pool it is to be.
 pub(crate) fn resolve(group: &Group, config: &Config) -> Result<PoolSpec, Fault> {
-    let asked = match config.pools.get(&group.name) {
+    let asked = match config.pools.get(group.name.as_str()) {
         Some(named) => named.clone(),
         None => from_tags(group)?,
     };
@@ -406,7 +406,7 @@ mod tests {
         assert!(scale_out_only(&group).unwrap().mend.contains("NewInstancesProtectedFromScaleIn"));
         group.new_instances_protected = true;
         assert!(scale_out_only(&group).unwrap().mend.contains("AZRebalance"));
-        group.suspended_processes = ["AZRebalance".to_owned()].into();
+        group.suspended_processes = ["AZRebalance".into()].into();
         assert_eq!(scale_out_only(&group), None);
     }
 

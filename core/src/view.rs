@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::github::message::Statistics;
 use crate::notice::{PoolId, Verdict};
+use crate::short_text::ShortText;
 use crate::time::Instant;
 
 /// One pool as it is now.
@@ -14,7 +15,7 @@ pub struct PoolView {
     /// The pool.
     pub id: PoolId,
     /// Its Auto Scaling group's name.
-    pub group: String,
+    pub group: ShortText,
     /// The group's ARN.
     pub arn: String,
     /// The connection, by its name in the config; empty for a group that was refused before one was chosen.

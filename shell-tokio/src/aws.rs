@@ -105,8 +105,8 @@ impl Aws {
         let name = call.action();
         let result = match call {
             AwsCall::DescribeGroups { query, next_token } => self.describe(query, next_token).await,
-            AwsCall::SetDesiredCapacity { group, desired } => self.set_desired_capacity(group, desired).await,
-            AwsCall::Instances { group, call } => self.about_instances(group, call).await,
+            AwsCall::SetDesiredCapacity { group, desired } => self.set_desired_capacity(group.into(), desired).await,
+            AwsCall::Instances { group, call } => self.about_instances(group.into(), call).await,
         };
         let outcome = result.as_ref().map_or_else(aws::kind, |_| "ok");
         self.telemetry.aws_call(name, outcome, started.elapsed());
@@ -120,7 +120,9 @@ impl Aws {
             GroupQuery::Tagged { key, value } => {
                 call.filters(Filter::builder().name(format!("tag:{key}")).values(value).build())
             }
-            GroupQuery::Named(names) => call.set_auto_scaling_group_names(Some(names)),
+            GroupQuery::Named(names) => {
+                call.set_auto_scaling_group_names(Some(names.into_iter().map(Into::into).collect()))
+            }
         };
         let output = call.send().await.map_err(fault::aws_error)?;
         let groups =

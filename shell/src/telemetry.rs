@@ -111,7 +111,7 @@ fn log(notice: &Notice, told: &Told, now: Now) {
     let at_ms = now.mono.as_millis();
     match notice {
         Notice::Pool { pool, group, fact } => {
-            at_level!(group, pool = pool.0, fact = kind, at_ms, "{text}");
+            at_level!(group = group.as_str(), pool = pool.0, fact = kind, at_ms, "{text}");
             if let PoolFact::Message { jobs, .. } = fact {
                 for job in jobs {
                     log_job(group, job);
@@ -138,8 +138,8 @@ fn log_job(group: &str, message: &JobMessage) {
         request = job.request_id,
         repository = job.repository,
         run = job.workflow_run_id,
-        runner = runner_name,
-        result,
+        runner = runner_name.as_str(),
+        result = result.as_str(),
         "job \"{}\"",
         job.display_name
     );

@@ -19,6 +19,7 @@ use poolkeeper_core::aws::{
     WarmPool,
 };
 use poolkeeper_core::rng::Rng;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant, Now};
 use serde::Serialize;
 
@@ -85,7 +86,7 @@ pub struct Rate {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupSpec {
     /// `AutoScalingGroupName`.
-    pub name: String,
+    pub name: ShortText,
     /// `MinSize`.
     pub min_size: u32,
     /// `MaxSize`.
@@ -97,7 +98,7 @@ pub struct GroupSpec {
     /// The tags.
     pub tags: Vec<Tag>,
     /// Processes that are suspended from the start.
-    pub suspended_processes: Vec<String>,
+    pub suspended_processes: Vec<ShortText>,
     /// Whether a mixed-instances policy with weights makes capacity differ from the number of instances.
     pub weighted: bool,
     /// The warm pool's settings.
@@ -150,7 +151,7 @@ pub enum AwsEvent {
     /// Somebody set a group's desired capacity.
     DesiredCapacitySet {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// Desired capacity before.
         from: u32,
         /// Desired capacity now.
@@ -159,39 +160,39 @@ pub enum AwsEvent {
     /// An instance has booted and counts.
     InstanceInService {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// The instance.
-        id: String,
+        id: ShortText,
         /// Whether it came from the warm pool.
         warm: bool,
     },
     /// A describe showed an instance in service for the first time.
     InstanceShown {
         /// The instance.
-        id: String,
+        id: ShortText,
     },
     /// An instance is being terminated: whatever ran on it has ended.
     InstanceTerminating {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// The instance.
-        id: String,
+        id: ShortText,
         /// Why.
         cause: Cause,
     },
     /// An instance has left its group.
     InstanceGone {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// The instance.
-        id: String,
+        id: ShortText,
     },
 }
 
 /// What is left to answer once an action was carried out.
 enum Done {
     Describe(Describe),
-    Terminating { group: String, id: String },
+    Terminating { group: ShortText, id: ShortText },
     WarmMembers { members: Vec<WarmMember>, next_token: Option<String> },
     Nothing,
 }
@@ -204,23 +205,23 @@ pub struct Aws {
     truth: Catalog,
     /// What describes show while they lag; unused when they do not.
     seen: Catalog,
-    publications: VecDeque<(Instant, String, Option<Box<Group>>)>,
+    publications: VecDeque<(Instant, ShortText, Option<Box<Group>>)>,
     timers: BTreeMap<(Instant, u64), fleet::Timer>,
     timer_count: u64,
     /// The group of each instance.
-    homes: BTreeMap<String, String>,
+    homes: BTreeMap<ShortText, ShortText>,
     /// The most instances AWS has room for, by group.
-    room: BTreeMap<String, u32>,
+    room: BTreeMap<ShortText, u32>,
     /// Warm pools, by group.
-    warm: BTreeMap<String, warm::WarmPoolModel>,
+    warm: BTreeMap<ShortText, warm::WarmPoolModel>,
     /// Launch hooks, by group.
-    hooks: BTreeMap<String, String>,
+    hooks: BTreeMap<ShortText, String>,
     /// Groups that describes leave out, although they exist.
-    hidden: BTreeSet<String>,
+    hidden: BTreeSet<ShortText>,
     /// Groups whose instances were ever without protection from scale-in by somebody's choice.
-    released: BTreeSet<String>,
+    released: BTreeSet<ShortText>,
     /// Instances in service that no describe has shown there yet.
-    unseen: BTreeSet<String>,
+    unseen: BTreeSet<ShortText>,
     /// Whose doing the present changes are.
     actor: Actor,
     bucket: Option<Bucket>,
@@ -266,7 +267,9 @@ impl Aws {
                 };
                 match query {
                     GroupQuery::Tagged { key, value } => {
-                        describe.filters.push(Filter::Tag { key: key.clone(), values: vec![value.clone()] });
+                        describe
+                            .filters
+                            .push(Filter::Tag { key: key.clone().into(), values: vec![value.clone().into()] });
                     }
                     GroupQuery::Named(names) => describe.names.clone_from(names),
                 }
@@ -389,7 +392,7 @@ impl Aws {
     /// The name of the group an instance belongs to.
     #[must_use]
     pub fn group_of(&self, instance: &str) -> Option<&str> {
-        self.homes.get(instance).map(String::as_str)
+        self.homes.get(instance).map(ShortText::as_str)
     }
 
     /// Whether somebody ever chose to leave instances of a group without protection from scale-in. Which capacity to

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use poolkeeper_core::aws::Tag;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant};
 
 use crate::github::{JobId, SetKey};
@@ -51,7 +52,7 @@ impl RunnersConfig {
 /// One instance's agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Agent {
-    pub(crate) group: String,
+    pub(crate) group: ShortText,
     /// When its instance came into service.
     pub(crate) since: Instant,
     /// The set the runner is registered with.
@@ -64,7 +65,7 @@ pub(crate) struct Agent {
 /// All agents, by instance.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Agents {
-    pub(crate) by_instance: BTreeMap<String, Agent>,
+    pub(crate) by_instance: BTreeMap<ShortText, Agent>,
 }
 
 /// The scale set that a group's runners belong to, by its tags.

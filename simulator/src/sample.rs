@@ -59,7 +59,7 @@ pub fn record(sample: Sample, journal: JournalSettings, mut tell: impl FnMut(u64
     if let Some(last) = scenery.groups.last_mut().filter(|_| pools >= REFUSED_FROM) {
         last.weighted = true;
     }
-    let groups: Vec<String> = scenery.groups.iter().map(|group| group.name.clone()).collect();
+    let groups: Vec<_> = scenery.groups.iter().map(|group| group.name.clone()).collect();
     let mut demand = Demand::new(&scenery.sets, rng.next());
     let span = Duration::from_secs(hours.clamp(1, MAX_HOURS) * 3600);
     let mut trouble = Trouble::new(span, &groups, &scenery.sets, rng.next());

@@ -20,6 +20,7 @@ use std::fs;
 use std::path::Path;
 
 use poolkeeper_core::aws::{Tag, WarmPool};
+use poolkeeper_core::short_text::ShortText;
 use serde::{Deserialize, Serialize};
 
 use crate::aws::GroupSpec;
@@ -83,7 +84,7 @@ pub struct Scenario {
 #[serde(deny_unknown_fields)]
 pub struct PoolPlan {
     /// The group's name.
-    pub group: String,
+    pub group: ShortText,
     /// `runs-on-org`.
     pub org: String,
     /// `runs-on-pool`.
@@ -193,7 +194,7 @@ impl PoolPlan {
             min_size: self.min,
             max_size: self.max.max(self.min),
             new_instances_protected: !self.unprotected,
-            suspended_processes: vec!["AZRebalance".to_owned()],
+            suspended_processes: vec!["AZRebalance".into()],
             tags: self.tags(),
             warm_pool: (self.warm > 0).then(WarmPool::default),
             warm_size: self.warm,
@@ -205,7 +206,7 @@ impl PoolPlan {
     /// The group's tags; what goes without saying has none.
     #[must_use]
     pub fn tags(&self) -> Vec<Tag> {
-        let tag = |key: &str, value: &str| Tag { key: key.to_owned(), value: value.to_owned() };
+        let tag = |key: &str, value: &str| Tag { key: key.into(), value: value.into() };
         let number = |key: &str, number: u32| (number > 0).then(|| tag(key, &number.to_string()));
         let mut tags = vec![
             tag("runs-on-stack", STACK),

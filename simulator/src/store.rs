@@ -5,6 +5,7 @@ pub mod wire;
 
 use std::collections::BTreeMap;
 
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant};
 
 use crate::aws::{ApiError, Bucket, Rate};
@@ -15,7 +16,7 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(1800);
 /// Configs by instance.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigStore {
-    configs: BTreeMap<String, Stored>,
+    configs: BTreeMap<ShortText, Stored>,
     /// AWS limits each kind of call on its own.
     puts: Option<Bucket>,
     deletes: Option<Bucket>,
@@ -40,7 +41,7 @@ impl ConfigStore {
     /// When there are too many calls.
     pub fn put(&mut self, now: Instant, instance: &str, config: String) -> Result<(), ApiError> {
         throttle(&mut self.puts, now)?;
-        self.configs.insert(instance.to_owned(), Stored { config, until: now + EXPIRES_AFTER });
+        self.configs.insert(instance.into(), Stored { config, until: now + EXPIRES_AFTER });
         Ok(())
     }
 

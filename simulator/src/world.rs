@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply};
 use poolkeeper_core::rng::Rng;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Instant, Now};
 use serde::Serialize;
 
@@ -81,7 +82,7 @@ pub struct World {
     bent: BTreeMap<Ticket, FaultAction>,
     ledger: Ledger,
     /// The group that serves each set.
-    servants: BTreeMap<SetKey, String>,
+    servants: BTreeMap<SetKey, ShortText>,
     servants_known: bool,
     rng: Rng,
     seed: u64,

@@ -14,6 +14,7 @@ use crate::github::reply::{Body, Reply};
 use crate::github::request::{CallKind, DIGITS, Header, HeaderName, Method, Slot, push_number};
 use crate::github::scope::encode;
 use crate::seal::Sealed;
+use crate::short_text::ShortText;
 use crate::time::Duration;
 
 /// A poll is held for about 50 s by the service.
@@ -46,8 +47,8 @@ pub enum Call {
     Acknowledge { scale_set: u64, queue: Queue, message: u64 },
     Acquire { scale_set: u64, token: Slot, request_ids: Vec<u64> },
     AcquirableJobs { scale_set: u64 },
-    JitConfig { scale_set: u64, runner: String },
-    RunnerByName { name: String },
+    JitConfig { scale_set: u64, runner: ShortText },
+    RunnerByName { name: ShortText },
     Runner { id: u64 },
     Runners,
     RemoveRunner { id: u64 },

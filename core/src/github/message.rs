@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::short_text::ShortText;
 use crate::time::unix_ms_from_rfc3339;
 
 /// The only message type the service sends to listeners.
@@ -63,10 +64,10 @@ pub struct JobMessage {
     pub runner_id: u64,
     /// The runner's name; empty when no runner took the job.
     #[serde(default)]
-    pub runner_name: String,
+    pub runner_name: ShortText,
     /// How a completed job ended: `succeeded`, `failed`, `canceled`, …
     #[serde(default)]
-    pub result: String,
+    pub result: ShortText,
 }
 
 /// The kinds of job messages.
@@ -103,7 +104,7 @@ pub struct Job {
     pub workflow_run_id: u64,
     /// The event that started the workflow.
     #[serde(default)]
-    pub event_name: String,
+    pub event_name: ShortText,
     /// When the job was assigned to the set, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_set_assigned_ms: Option<u64>,
@@ -249,14 +250,14 @@ impl WireJob<'_> {
                 repository: [&*self.owner_name, "/", &*self.repository_name].concat(),
                 display_name: self.job_display_name.into_owned(),
                 workflow_run_id: self.workflow_run_id,
-                event_name: self.event_name.into_owned(),
+                event_name: self.event_name.into(),
                 scale_set_assigned_ms: unix_ms_from_rfc3339(&self.scale_set_assign_time),
                 runner_assigned_ms: unix_ms_from_rfc3339(&self.runner_assign_time),
                 finished_ms: unix_ms_from_rfc3339(&self.finish_time),
             },
             runner_id: self.runner_id,
-            runner_name: self.runner_name.into_owned(),
-            result: self.result.into_owned(),
+            runner_name: self.runner_name.into(),
+            result: self.result.into(),
         })
     }
 }

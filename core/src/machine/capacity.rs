@@ -15,6 +15,7 @@ use crate::github::request::RequestId;
 use crate::limiter::{self, Limiter};
 use crate::notice::{AwsFact, Notice, PoolFact, PoolId};
 use crate::runners::Target;
+use crate::short_text::ShortText;
 use crate::time::{Duration, Instant};
 
 /// A call to AWS that goes without an answer for this long counts as lost.
@@ -29,7 +30,7 @@ pub(super) enum Describe {
     /// A page of the listing of all groups.
     Listing { query: GroupQuery, next_token: Option<String> },
     /// Groups in motion; once asked for, their names are the call's.
-    Moving { names: Vec<String> },
+    Moving { names: Vec<ShortText> },
 }
 
 /// What waits for AWS and what is in flight there.

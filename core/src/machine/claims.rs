@@ -13,6 +13,7 @@ use crate::connection::ConnectionEvent;
 use crate::event::Effect;
 use crate::notice::{Notice, PoolFact, PoolId};
 use crate::pool::{Claim, PoolEffect};
+use crate::short_text::ShortText;
 use crate::spec::{Fault, PoolSpec, resolve};
 
 /// Ends the memory of a group all of whose instances are known.
@@ -61,7 +62,7 @@ impl Machine {
     }
 
     /// The other group that a set belongs to: the one that is bound, or was when the daemon last lived.
-    fn holder(&self, spec: &PoolSpec, arn: &str) -> Option<String> {
+    fn holder(&self, spec: &PoolSpec, arn: &str) -> Option<ShortText> {
         if let Some(pool) = self.by_set.get(&spec.set).and_then(|id| self.pools.get(*id)) {
             return Some(pool.group.name.clone());
         }
@@ -70,7 +71,7 @@ impl Machine {
         if self.discovery.is_complete() {
             return None;
         }
-        Some(remembered.strip_suffix(MANAGED).unwrap_or(remembered).rsplit('/').next().unwrap_or_default().to_string())
+        Some(remembered.strip_suffix(MANAGED).unwrap_or(remembered).rsplit('/').next().unwrap_or_default().into())
     }
 
     /// A listed group claims the set of one that has long been missing: that one was replaced.

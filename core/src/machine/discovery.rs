@@ -13,6 +13,7 @@ use crate::backoff::Backoff;
 use crate::event::Effect;
 use crate::notice::{AwsFact, Notice, PoolId};
 use crate::pool::Pool;
+use crate::short_text::ShortText;
 use crate::spec::STACK_TAG;
 use crate::time::{Duration, Instant};
 
@@ -37,7 +38,7 @@ pub(super) struct Discovery {
     listing: u64,
     running: bool,
     pages: u32,
-    named: Vec<String>,
+    named: Vec<ShortText>,
     complete: bool,
     /// How many complete listings there were, up to the number that proves that a group is gone.
     #[serde(default)]
@@ -95,7 +96,7 @@ impl Machine {
         discovery.listing += 1;
         discovery.pages = 0;
         discovery.groups = 0;
-        discovery.named = self.config.pools.keys().cloned().collect();
+        discovery.named = self.config.pools.keys().map(Into::into).collect();
         let query = GroupQuery::Tagged { key: STACK_TAG.to_string(), value: self.config.stack.clone() };
         self.aws.describe(Describe::Listing { query, next_token: None });
     }
@@ -363,7 +364,7 @@ fn describe_failed(error: AwsError, retry_in: Duration) -> Effect {
     Effect::Note(Notice::Aws(AwsFact::DescribeFailed { error, retry_in }))
 }
 
-fn report_missing(names: &[String], groups: &[Group], effects: &mut Vec<Effect>) {
+fn report_missing(names: &[ShortText], groups: &[Group], effects: &mut Vec<Effect>) {
     for name in names.iter().filter(|name| !groups.iter().any(|group| group.name == **name)) {
         effects.push(Effect::Note(Notice::Aws(AwsFact::NamedGroupMissing { group: name.clone() })));
     }

@@ -1,12 +1,12 @@
 //! The members of a group's warm pool: seen and told, and never given a config.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::aws::WarmMember;
+use crate::short_text::ShortText;
 use crate::view::WarmView;
 
 /// The most members of one warm pool that are looked at.
@@ -16,8 +16,8 @@ const MOST_MEMBERS: usize = 10_000;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Warm {
     /// Lifecycle states, as AWS wrote them, by instance.
-    members: BTreeMap<String, String>,
-    listing: Option<BTreeMap<String, String>>,
+    members: BTreeMap<ShortText, ShortText>,
+    listing: Option<BTreeMap<ShortText, ShortText>>,
 }
 
 impl Warm {
@@ -45,7 +45,7 @@ impl Warm {
     }
 
     /// The instances that stood by when they were last listed.
-    pub(crate) const fn members(&self) -> &BTreeMap<String, String> {
+    pub(crate) const fn members(&self) -> &BTreeMap<ShortText, ShortText> {
         &self.members
     }
 
@@ -87,7 +87,7 @@ mod tests {
         let mut warm = Warm::default();
         warm.begins();
         let ids: Vec<_> = (0..MOST_MEMBERS).map(|n| alloc::format!("i-{n}")).collect();
-        let members = ids.into_iter().map(|id| WarmMember { id, state: "Warmed:Stopped".into() }).collect();
+        let members = ids.into_iter().map(|id| WarmMember { id: id.into(), state: "Warmed:Stopped".into() }).collect();
         assert!(!warm.page(members, true));
     }
 }

@@ -1,7 +1,5 @@
 //! Launches that come to nothing: a bad image must not burn money.
 
-use alloc::string::String;
-
 use serde::{Deserialize, Serialize};
 
 use crate::notice::RunnerFact;
@@ -42,6 +40,6 @@ impl Launches {
         let doublings = self.failures.checked_sub(FAILURES)?.min(MOST_DOUBLINGS);
         let hold = HOLD_FIRST.times(1 << doublings).min(HOLD_CAP);
         self.held_until = Some(now + hold);
-        Some(RunnerFact::LaunchesHeld { failures: self.failures, last: String::from(instance), hold })
+        Some(RunnerFact::LaunchesHeld { failures: self.failures, last: instance.into(), hold })
     }
 }

@@ -1,6 +1,6 @@
 //! One managed instance, from the first describe that shows it until nothing of it is left.
 
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use crate::github::answer::{Answer, Runner, RunnerStatus};
 use crate::github::error::{CallError, CallErrorKind};
 use crate::github::request::Slot;
 use crate::notice::{Proof, RunnerFact};
+use crate::short_text::ShortText;
 use crate::time::{Duration, Instant};
 
 mod life;
@@ -102,7 +103,7 @@ pub(super) enum Seen {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Member {
-    pub(super) instance: String,
+    pub(super) instance: ShortText,
     pub(super) is_shown: bool,
     pub(super) state: LifecycleState,
     pub(super) healthy: bool,

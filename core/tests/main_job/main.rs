@@ -36,14 +36,14 @@ fn demand_becomes_capacity_and_is_lowered_after_the_grace() {
     let (mut peer, mut machine) = started(1);
     peer.run_until(&mut machine, 1000);
     poll_reply(&mut peer, &mut machine, 1, 1, 3);
-    assert_eq!(peer.writes, [("asg-0".to_string(), 3)]);
+    assert_eq!(peer.writes, [("asg-0".into(), 3)]);
     assert_eq!(peer.polls.len(), 1, "it polls again");
     peer.run_until(&mut machine, 10_000);
     poll_reply(&mut peer, &mut machine, 1, 2, 1);
     peer.run_until(&mut machine, 60_000);
     assert_eq!(peer.writes.len(), 1, "the surplus has not lasted yet");
     peer.run_until(&mut machine, 110_000);
-    assert_eq!(peer.writes.last(), Some(&("asg-0".to_string(), 1)));
+    assert_eq!(peer.writes.last(), Some(&("asg-0".into(), 1)));
 }
 
 #[test]

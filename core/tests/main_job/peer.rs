@@ -10,6 +10,7 @@ use poolkeeper_core::github::message::Statistics;
 use poolkeeper_core::github::reply::{Body, Bytes, Reply, ReplyHeaders};
 use poolkeeper_core::github::request::{CallKind, Request, RequestId, Slot};
 use poolkeeper_core::seal::{Sealed, SealedSecret};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Instant, Now};
 
 /// A config of one connection that may serve any organization.
@@ -32,10 +33,10 @@ pub(crate) fn config() -> Config {
 
 /// A group of the pool `pool-N` of one of three organizations.
 pub(crate) fn group(n: usize) -> Group {
-    let tag = |key: &str, value: String| Tag { key: key.into(), value };
+    let tag = |key: &str, value: String| Tag { key: key.into(), value: value.into() };
     Group {
         arn: format!("arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:{n:08}:autoScalingGroupName/asg-{n}"),
-        name: format!("asg-{n}"),
+        name: format!("asg-{n}").into(),
         max_size: 50,
         new_instances_protected: true,
         suspended_processes: vec!["AZRebalance".into()],
@@ -51,17 +52,17 @@ pub(crate) fn group(n: usize) -> Group {
 /// The world: groups, scale sets, and the polls that are held.
 pub(crate) struct Peer {
     pub(crate) now_ms: u64,
-    pub(crate) groups: BTreeMap<String, Group>,
+    pub(crate) groups: BTreeMap<ShortText, Group>,
     pub(crate) polls: BTreeMap<u64, RequestId>,
     pub(crate) sets: BTreeMap<String, u64>,
-    pub(crate) writes: Vec<(String, u32)>,
+    pub(crate) writes: Vec<(ShortText, u32)>,
     pub(crate) notices: Vec<String>,
     pub(crate) exited: bool,
 }
 
 impl Peer {
     pub(crate) fn new(pools: usize) -> Self {
-        let groups = (0..pools).map(|n| (format!("asg-{n}"), group(n))).collect();
+        let groups = (0..pools).map(|n| (format!("asg-{n}").into(), group(n))).collect();
         Self {
             now_ms: 0,
             groups,
@@ -178,7 +179,7 @@ impl Peer {
                 if let Some(group) = self.groups.get_mut(&group) {
                     group.desired = desired;
                     let instance = |n| Instance {
-                        id: format!("i-{n:017x}"),
+                        id: format!("i-{n:017x}").into(),
                         state: LifecycleState::InService,
                         healthy: true,
                         protected: true,

@@ -239,7 +239,7 @@ impl Life {
         group.desired = shape.desired.clamp(shape.min, shape.max);
         group.new_instances_protected = shape.protected;
         for tag in group.tags.iter_mut().filter(|tag| tag.key == "runs-on-pool") {
-            tag.value = format!("pool-{}", shape.pool);
+            tag.value = format!("pool-{}", shape.pool).into();
         }
         self.group = Some(group);
     }
@@ -256,7 +256,7 @@ impl Life {
         group.instances.truncate(wanted);
         let missing = wanted - group.instances.len();
         let born = (0..missing).map(|n| Instance {
-            id: format!("i-{}-{n}", self.last_id),
+            id: format!("i-{}-{n}", self.last_id).into(),
             state: LifecycleState::Pending,
             healthy: true,
             protected: group.new_instances_protected,

@@ -9,6 +9,7 @@ use poolkeeper_core::github::error::{CallError, CallErrorKind};
 use poolkeeper_core::github::message::{JobMessage, JobMessageKind};
 use poolkeeper_core::github::request::{RequestId, Slot};
 use poolkeeper_core::runners::{Judgement, MemberId, Origin, Runners, RunnersEffect, Target, Wishes};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant};
 use proptest::prelude::*;
 
@@ -101,7 +102,7 @@ fn op() -> impl Strategy<Value = Op> {
 /// A runner as GitHub knows it.
 #[derive(Clone, Debug)]
 struct Registered {
-    instance: String,
+    instance: ShortText,
     online: bool,
     busy: bool,
 }
@@ -123,11 +124,11 @@ struct World {
     slots: BTreeMap<Slot, u64>,
     last_slot: u64,
     /// By instance, the runner that a stored config is of, and when it was stored.
-    stored: BTreeMap<String, (u64, Instant)>,
+    stored: BTreeMap<ShortText, (u64, Instant)>,
     asked: Vec<Asked>,
     described_at: Option<Instant>,
     /// What the last describe showed as in service and protected, and what was protected since.
-    protected: BTreeSet<String>,
+    protected: BTreeSet<ShortText>,
     desired: u32,
     target: u32,
     /// Whether jobs wait for a runner.
@@ -135,7 +136,7 @@ struct World {
     /// Whether GitHub keeps runners that are at work.
     has_gate: bool,
     /// Instances that this life of the daemon was shown.
-    shown: BTreeSet<String>,
+    shown: BTreeSet<ShortText>,
     /// How many instances were ended by proof.
     ended: u32,
     liar: Option<Liar>,
@@ -282,8 +283,13 @@ impl World {
         if self.group.instances.len() < usize::try_from(self.group.desired).expect("few") {
             self.launched += 1;
             let id = format!("i-{}", self.launched);
-            let instance =
-                Instance { id, state: LifecycleState::Pending, healthy: true, protected: false, waits: false };
+            let instance = Instance {
+                id: id.into(),
+                state: LifecycleState::Pending,
+                healthy: true,
+                protected: false,
+                waits: false,
+            };
             self.group.instances.push(instance);
         }
     }
@@ -299,7 +305,7 @@ impl World {
     fn take_config(&mut self, n: usize) {
         let now = self.around.now;
         self.stored.retain(|_, (_, at)| now.since(*at) < EXPIRY);
-        let lives = |id: &String| self.group.instances.iter().any(|instance| instance.id == *id);
+        let lives = |id: &ShortText| self.group.instances.iter().any(|instance| instance.id == *id);
         let Some(id) = self.stored.keys().filter(|id| lives(id)).nth(n).cloned() else { return };
         let (runner, _) = self.stored.remove(&id).expect("it is stored");
         // A config of a runner that was removed is good for nothing.
@@ -418,7 +424,7 @@ impl World {
         self.last_slot += 1;
         let id = self.last_runner;
         self.runners.insert(id, Registered { instance: instance.clone(), online: false, busy: false });
-        let runner = Runner { id, name: instance.clone(), runner_scale_set_id: SET, ..Runner::default() };
+        let runner = Runner { id, name: instance.to_string(), runner_scale_set_id: SET, ..Runner::default() };
         Ok(Answer::JitConfig { runner, config: Slot(RequestId(self.last_slot)) })
     }
 

@@ -54,7 +54,7 @@ struct Shape {
 impl Shape {
     fn group(&self) -> Group {
         let instance = |kind: &str, n: u32, state: LifecycleState| Instance {
-            id: format!("{kind}-{n}"),
+            id: format!("{kind}-{n}").into(),
             protected: n >= self.unprotected,
             waits: false,
             healthy: n >= self.unhealthy,

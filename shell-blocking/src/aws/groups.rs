@@ -36,15 +36,14 @@ pub(super) fn groups(body: &str, action: &str) -> Result<AwsReply, AwsError> {
 /// When it does not parse.
 pub(super) fn warm_members(body: &str, action: &str) -> Result<AwsReply, AwsError> {
     let (mut members, mut next_token) = (Vec::new(), None);
-    let (mut id, mut state) = (String::new(), String::new());
+    let mut member = WarmMember::default();
     xml::listing(body, action, |path, text| {
         match path {
             [_, "DescribeWarmPoolResult", "NextToken"] if !text.is_empty() => next_token = Some(text.to_owned()),
-            [_, _, "Instances", "member", "InstanceId"] => text.clone_into(&mut id),
-            [_, _, "Instances", "member", "LifecycleState"] => text.clone_into(&mut state),
+            [_, _, "Instances", "member", "InstanceId"] => member.id = text.into(),
+            [_, _, "Instances", "member", "LifecycleState"] => member.state = text.into(),
             [_, _, "Instances", "member"] => {
-                let member = WarmMember { id: std::mem::take(&mut id), state: std::mem::take(&mut state) };
-                members.extend(Some(member).filter(|member| !member.id.is_empty()));
+                members.extend(Some(std::mem::take(&mut member)).filter(|member| !member.id.is_empty()));
             }
             _ => {}
         }
@@ -76,7 +75,7 @@ impl Draft {
     fn absorb(&mut self, path: &[&str], text: &str) {
         let group = &mut self.group;
         match path {
-            ["AutoScalingGroupName"] => text.clone_into(&mut group.name),
+            ["AutoScalingGroupName"] => group.name = text.into(),
             ["AutoScalingGroupARN"] => text.clone_into(&mut group.arn),
             ["MinSize"] => self.min_size = text.trim().parse().ok(),
             ["MaxSize"] => self.max_size = text.trim().parse().ok(),
@@ -86,15 +85,15 @@ impl Draft {
             ["MixedInstancesPolicy", "LaunchTemplate", "Overrides", "member", "WeightedCapacity"] => {
                 group.weighted = true;
             }
-            ["SuspendedProcesses", "member", "ProcessName"] => group.suspended_processes.push(text.to_owned()),
+            ["SuspendedProcesses", "member", "ProcessName"] => group.suspended_processes.push(text.into()),
             ["WarmPoolConfiguration"] => {
                 group.warm_pool.get_or_insert_default();
             }
             ["WarmPoolConfiguration", "InstanceReusePolicy", "ReuseOnScaleIn"] => {
                 group.warm_pool = Some(WarmPool { reuse_on_scale_in: is_true(text) });
             }
-            ["Tags", "member", "Key"] => text.clone_into(&mut self.tag.key),
-            ["Tags", "member", "Value"] => text.clone_into(&mut self.tag.value),
+            ["Tags", "member", "Key"] => self.tag.key = text.into(),
+            ["Tags", "member", "Value"] => self.tag.value = text.into(),
             ["Tags", "member"] => group.tags.push(std::mem::take(&mut self.tag)),
             ["Instances", "member"] => group.instances.push(std::mem::take(&mut self.instance).finish()),
             ["Instances", "member", inner] => self.instance.absorb(inner, text),
@@ -130,7 +129,7 @@ impl InstanceDraft {
 
     fn finish(self) -> Instance {
         let Self { id, state, healthy, protected } = self;
-        Instance { waits: state == HELD, id, state: LifecycleState::from(state), healthy, protected }
+        Instance { waits: state == HELD, id: id.into(), state: LifecycleState::from(state), healthy, protected }
     }
 }
 

@@ -3,6 +3,7 @@
 use form_urlencoded::Serializer;
 use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, GroupQuery, InstanceCall, WARM_MEMBERS_A_PAGE};
 use poolkeeper_core::github::request::Slot;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_shell::aws::CONTINUE;
 
 use super::{groups, xml};
@@ -99,8 +100,8 @@ fn about_instances(form: Form, group: &str, call: InstanceCall) -> Wanted {
             .with("MaxRecords", &WARM_MEMBERS_A_PAGE.to_string())
             .with_token(next_token)
             .query(groups::warm_members),
-        InstanceCall::PutConfig { instance, config } => Wanted::Put { instance, config },
-        InstanceCall::DeleteConfig { instance } => Wanted::Delete { instance },
+        InstanceCall::PutConfig { instance, config } => Wanted::Put { instance: instance.to_string(), config },
+        InstanceCall::DeleteConfig { instance } => Wanted::Delete { instance: instance.to_string() },
     }
 }
 
@@ -138,7 +139,7 @@ impl Form {
         }
     }
 
-    fn with_list(self, name: &str, values: &[String]) -> Self {
+    fn with_list(self, name: &str, values: &[ShortText]) -> Self {
         values.iter().zip(1..).fold(self, |form, (value, n): (_, u32)| form.with(&format!("{name}.member.{n}"), value))
     }
 

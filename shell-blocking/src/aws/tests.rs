@@ -150,12 +150,12 @@ fn calls_wait_for_no_slow_store() {
     };
     for n in 0..stored {
         start(AwsCall::Instances {
-            group: "ci".to_owned(),
-            call: InstanceCall::DeleteConfig { instance: format!("i-{n}") },
+            group: "ci".into(),
+            call: InstanceCall::DeleteConfig { instance: format!("i-{n}").into() },
         });
     }
     for _ in 0..limiter::AWS.in_flight {
-        start(AwsCall::SetDesiredCapacity { group: "ci".to_owned(), desired: 1 });
+        start(AwsCall::SetDesiredCapacity { group: "ci".into(), desired: 1 });
     }
 
     let under_way: Vec<_> = (0..stored + limiter::AWS.in_flight).map(|_| fake.next()).collect();

@@ -35,14 +35,14 @@ pub(super) fn group(sdk: AutoScalingGroup) -> Result<Group, AwsError> {
             .suspended_processes
             .unwrap_or_default()
             .into_iter()
-            .filter_map(|process| process.process_name)
+            .filter_map(|process| process.process_name.map(Into::into))
             .collect(),
         weighted,
         warm_pool: sdk.warm_pool_configuration.map(|pool| WarmPool {
             reuse_on_scale_in: pool.instance_reuse_policy.and_then(|policy| policy.reuse_on_scale_in).unwrap_or(false),
         }),
         arn,
-        name,
+        name: name.into(),
     })
 }
 
@@ -54,7 +54,7 @@ fn instance(sdk: SdkInstance) -> Instance {
     let state = sdk.lifecycle_state.map(|state| state.as_str().to_owned()).unwrap_or_default();
     Instance {
         waits: state == HELD,
-        id: sdk.instance_id.unwrap_or_default(),
+        id: sdk.instance_id.unwrap_or_default().into(),
         state: LifecycleState::from(state),
         healthy: sdk.health_status.is_some_and(|health| health.eq_ignore_ascii_case(HEALTHY)),
         protected: sdk.protected_from_scale_in.unwrap_or(false),
@@ -64,11 +64,11 @@ fn instance(sdk: SdkInstance) -> Instance {
 /// A member of a warm pool; one without an id is none.
 pub(super) fn warm_member(sdk: SdkInstance) -> Option<WarmMember> {
     let state = sdk.lifecycle_state.map(|state| state.as_str().to_owned()).unwrap_or_default();
-    Some(WarmMember { id: sdk.instance_id?, state })
+    Some(WarmMember { id: sdk.instance_id?.into(), state: state.into() })
 }
 
 fn tag(sdk: TagDescription) -> Tag {
-    Tag { key: sdk.key.unwrap_or_default(), value: sdk.value.unwrap_or_default() }
+    Tag { key: sdk.key.unwrap_or_default().into(), value: sdk.value.unwrap_or_default().into() }
 }
 
 fn misbehaved(message: String) -> AwsError {

@@ -11,6 +11,7 @@ impl Aws {
         match call {
             InstanceCall::Protect { instances } => {
                 let call = self.client.set_instance_protection().auto_scaling_group_name(group);
+                let instances = instances.into_iter().map(Into::into).collect();
                 let call = call.set_instance_ids(Some(instances)).protected_from_scale_in(true);
                 call.send().await.map_err(fault::aws_error)?;
             }

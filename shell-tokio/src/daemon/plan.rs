@@ -114,7 +114,7 @@ impl Withheld {
             (_, None, None) => return None,
         };
         Some(PlannedPool {
-            group: pool.group,
+            group: pool.group.to_string(),
             verdict: pool.verdict,
             scale_set: pool.scale_set,
             standing,

@@ -6,7 +6,7 @@ use poolkeeper_core::notice::{PoolFact, PoolId, Verdict};
 use super::*;
 
 fn pool_text(fact: PoolFact) -> Told {
-    tell(&Notice::Pool { pool: PoolId(1), group: "g".to_owned(), fact })
+    tell(&Notice::Pool { pool: PoolId(1), group: "g".into(), fact })
 }
 
 #[test]

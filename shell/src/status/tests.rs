@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 fn pool(id: u32) -> PoolView {
     PoolView {
         id: PoolId(id),
-        group: format!("group-{id}"),
+        group: format!("group-{id}").into(),
         arn: format!("arn:{id}"),
         connection: "main".to_owned(),
         scope: "acme".to_owned(),

@@ -9,6 +9,7 @@ use poolkeeper_core::machine::TimerKind;
 use poolkeeper_core::notice::{Decision, Notice, PoolFact, PoolId};
 use poolkeeper_core::recording::Step;
 use poolkeeper_core::recording::Text;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Instant, Now};
 use serde::Serialize;
 
@@ -35,7 +36,7 @@ pub struct Change {
     at: String,
     mono_ms: u64,
     pool: PoolId,
-    group: String,
+    group: ShortText,
     scale_set: String,
     rule: Rule,
     cause: Cause,

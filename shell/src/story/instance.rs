@@ -9,6 +9,7 @@ use poolkeeper_core::github::answer::{Runner, RunnerStatus};
 use poolkeeper_core::github::message::{JobMessage, JobMessageKind};
 use poolkeeper_core::github::request::RequestId;
 use poolkeeper_core::notice::{Decision, Notice, PoolFact, Proof, RunnerFact};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Now;
 use poolkeeper_core::view::PoolView;
 
@@ -30,7 +31,7 @@ pub(super) struct InstanceTeller {
     name: String,
     names: Names,
     first_ms: Option<u64>,
-    group: String,
+    group: ShortText,
     scale_set: Option<String>,
     was_described: bool,
     /// The runners that were registered for it.
@@ -44,7 +45,7 @@ pub(super) struct InstanceTeller {
     ended_ms: Option<u64>,
     gone_ms: Option<u64>,
     /// What made each group launch an instance last, and when.
-    launches: BTreeMap<String, (u64, String)>,
+    launches: BTreeMap<ShortText, (u64, String)>,
 }
 
 /// The instance as a describe shows it.
@@ -70,7 +71,7 @@ impl InstanceTeller {
             name: name.to_owned(),
             names: Names::default(),
             first_ms: None,
-            group: String::new(),
+            group: ShortText::default(),
             scale_set: None,
             was_described: false,
             runners: BTreeSet::new(),
@@ -246,7 +247,7 @@ impl InstanceTeller {
             }
         }
         let PoolFact::Runner(fact) = fact else { return };
-        if instance_of(fact) != Some(&self.name) {
+        if instance_of(fact).is_none_or(|instance| *instance != self.name) {
             return;
         }
         self.known(now);
@@ -314,7 +315,7 @@ impl Teller for InstanceTeller {
             if decision.to > decision.from {
                 let Decision { from, to, .. } = decision;
                 let why = format!("desired capacity went {from} -> {to}");
-                self.launches.insert(change.group().to_owned(), (step.now.unix_ms, why));
+                self.launches.insert(change.group().into(), (step.now.unix_ms, why));
             }
         }
         for notice in step.notices() {
@@ -366,7 +367,7 @@ impl Teller for InstanceTeller {
 }
 
 /// The instance a fact is about, when it is about one.
-pub(super) const fn instance_of(fact: &RunnerFact) -> Option<&String> {
+pub(super) const fn instance_of(fact: &RunnerFact) -> Option<&ShortText> {
     match fact {
         RunnerFact::Adopted { instance, .. }
         | RunnerFact::Foreign { instance, .. }

@@ -6,6 +6,7 @@ use poolkeeper_core::Machine;
 use poolkeeper_core::event::Event;
 use poolkeeper_core::github::message::{Job, JobMessage, JobMessageKind};
 use poolkeeper_core::notice::{Notice, PoolFact, PoolId};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Now;
 use poolkeeper_core::view::PoolView;
 
@@ -40,8 +41,8 @@ pub(super) struct JobTeller {
     at: Moments,
     /// Whether there was not capacity enough as it came, and capacity was not raised since.
     lacks: bool,
-    runner: String,
-    result: String,
+    runner: ShortText,
+    result: ShortText,
 }
 
 /// When things happened, in milliseconds since 1970.
@@ -101,8 +102,8 @@ impl JobTeller {
             told: BTreeSet::new(),
             at: Moments::default(),
             lacks: false,
-            runner: String::new(),
-            result: String::new(),
+            runner: ShortText::default(),
+            result: ShortText::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use poolkeeper_core::Machine;
 use poolkeeper_core::aws::{AwsCall, InstanceCall};
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::notice::{AwsFact, Notice, PoolFact, PoolId, Proof, RunnerFact};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Now;
 use poolkeeper_core::view::PoolView;
 
@@ -25,7 +26,7 @@ pub(super) struct PoolTeller {
     names: Names,
     pool: Option<PoolId>,
     view: Option<PoolView>,
-    proofs: BTreeMap<String, (Proof, u64)>,
+    proofs: BTreeMap<ShortText, (Proof, u64)>,
 }
 
 impl PoolTeller {

@@ -5,19 +5,19 @@ use super::*;
 use crate::testing::at;
 
 fn notice(fact: PoolFact) -> Notice {
-    Notice::Pool { pool: PoolId(1), group: "ci-linux".to_owned(), fact }
+    Notice::Pool { pool: PoolId(1), group: "ci-linux".into(), fact }
 }
 
 fn job(kind: JobMessageKind, result: &str) -> JobMessage {
     let job = Job {
         repository: "acme/we\"b".to_owned(),
-        event_name: "push".to_owned(),
+        event_name: "push".into(),
         scale_set_assigned_ms: Some(10_000),
         runner_assigned_ms: Some(13_500),
         finished_ms: Some(20_000),
         ..Job::default()
     };
-    JobMessage { kind, job, result: result.to_owned(), ..JobMessage::default() }
+    JobMessage { kind, job, result: result.into(), ..JobMessage::default() }
 }
 
 fn rendered(telemetry: &Telemetry) -> String {
@@ -56,10 +56,10 @@ fn starts_configs_and_ends_of_managed_instances_are_counted() {
     let telemetry = Telemetry::new("prod");
     let instance = || "i-1".to_owned();
     for fact in [
-        RunnerFact::Up { instance: instance(), warm: true, took: Span::from_secs(7) },
-        RunnerFact::Up { instance: instance(), warm: false, took: Span::from_secs(45) },
-        RunnerFact::Served { instance: instance(), runner: 3 },
-        RunnerFact::Free { instance: instance(), proof: Proof::Ended },
+        RunnerFact::Up { instance: instance().into(), warm: true, took: Span::from_secs(7) },
+        RunnerFact::Up { instance: instance().into(), warm: false, took: Span::from_secs(45) },
+        RunnerFact::Served { instance: instance().into(), runner: 3 },
+        RunnerFact::Free { instance: instance().into(), proof: Proof::Ended },
     ] {
         telemetry.notice(&notice(PoolFact::Runner(fact)), at(0));
     }

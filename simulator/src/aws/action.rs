@@ -1,6 +1,7 @@
 //! The calls of the Auto Scaling API that the model knows, as data.
 
 use poolkeeper_core::aws::{Group, Tag, WarmMember};
+use poolkeeper_core::short_text::ShortText;
 
 use super::GroupSpec;
 
@@ -12,39 +13,39 @@ pub enum Action {
     /// `SetDesiredCapacity`.
     SetDesiredCapacity {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// The new desired capacity.
         desired: u32,
     },
     /// `TerminateInstanceInAutoScalingGroup`.
     Terminate {
         /// The instance.
-        id: String,
+        id: ShortText,
         /// `ShouldDecrementDesiredCapacity`.
         decrement: bool,
     },
     /// `SetInstanceProtection`.
     SetProtection {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// The instances.
-        ids: Vec<String>,
+        ids: Vec<ShortText>,
         /// `ProtectedFromScaleIn`.
         protected: bool,
     },
     /// `CompleteLifecycleAction` with `CONTINUE`.
     CompleteHook {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// The hook's name.
         hook: String,
         /// The instance.
-        id: String,
+        id: ShortText,
     },
     /// `DescribeWarmPool`.
     DescribeWarmPool {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// The size of a page, 1 to 50.
         max_records: Option<usize>,
         /// Where the last page ended.
@@ -57,7 +58,7 @@ pub enum Action {
     /// `DeleteAutoScalingGroup`.
     Delete {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// `ForceDelete`.
         force: bool,
     },
@@ -68,16 +69,16 @@ pub enum Action {
     /// `SuspendProcesses`.
     Suspend {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// The processes; none: all.
-        processes: Vec<String>,
+        processes: Vec<ShortText>,
     },
     /// `ResumeProcesses`.
     Resume {
         /// The group's name.
-        group: String,
+        group: ShortText,
         /// The processes; none: all.
-        processes: Vec<String>,
+        processes: Vec<ShortText>,
     },
 }
 
@@ -85,7 +86,7 @@ pub enum Action {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Describe {
     /// These groups; none: all.
-    pub names: Vec<String>,
+    pub names: Vec<ShortText>,
     /// Those that match every filter.
     pub filters: Vec<Filter>,
     /// The size of a page, 1 to 100; 50 when absent, as AWS has it, but 100 for the core's typed calls.
@@ -100,14 +101,14 @@ pub enum Filter {
     /// `tag:KEY`: the tag has one of the values.
     Tag {
         /// The tag's key.
-        key: String,
+        key: ShortText,
         /// The values, any of which will do.
-        values: Vec<String>,
+        values: Vec<ShortText>,
     },
     /// `tag-key`: there is a tag of one of these keys.
-    TagKey(Vec<String>),
+    TagKey(Vec<ShortText>),
     /// `tag-value`: there is a tag of one of these values.
-    TagValue(Vec<String>),
+    TagValue(Vec<ShortText>),
 }
 
 impl Filter {
@@ -126,7 +127,7 @@ impl Filter {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupChange {
     /// The group's name.
-    pub name: String,
+    pub name: ShortText,
     /// `MinSize`.
     pub min_size: Option<u32>,
     /// `MaxSize`.
@@ -141,7 +142,7 @@ pub struct GroupChange {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupTag {
     /// The group's name.
-    pub group: String,
+    pub group: ShortText,
     /// The tag.
     pub tag: Tag,
 }
@@ -168,8 +169,8 @@ pub enum Outcome<'a> {
     /// The instance is on its way out.
     Terminating {
         /// Its group's name.
-        group: String,
+        group: ShortText,
         /// The instance.
-        id: String,
+        id: ShortText,
     },
 }

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use poolkeeper_core::aws::{Group, Tag};
+use poolkeeper_core::short_text::ShortText;
 
 use super::action::Filter;
 
 /// Groups with an index of their tags, so that a page costs what it holds, however many groups there are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Catalog {
-    groups: BTreeMap<String, Group>,
-    by_tag: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
+    groups: BTreeMap<ShortText, Group>,
+    by_tag: BTreeMap<ShortText, BTreeMap<ShortText, BTreeSet<ShortText>>>,
 }
 
 impl Catalog {
@@ -60,7 +61,7 @@ impl Catalog {
             Some((key, values)) => {
                 let sets = values.iter().filter_map(|value| self.by_tag.get(key)?.get(value));
                 // Each value's first n names after the mark contain the first n of all of them.
-                let names: BTreeSet<&String> = sets
+                let names: BTreeSet<&ShortText> = sets
                     .flat_map(|set| {
                         let rest = set.range::<str, _>((from, Bound::Unbounded));
                         rest.filter(|name| self.groups.get(*name).is_some_and(|g| matches(&g))).take(n)
@@ -73,7 +74,7 @@ impl Catalog {
 
     fn index(&mut self, tag: &Tag, name: &str) {
         let values = self.by_tag.entry(tag.key.clone()).or_default();
-        values.entry(tag.value.clone()).or_default().insert(name.to_owned());
+        values.entry(tag.value.clone()).or_default().insert(name.into());
     }
 
     fn unindex(&mut self, name: &str) {

@@ -1,6 +1,7 @@
 //! Instances: launched, booted, picked as victims, terminated.
 
 use poolkeeper_core::aws::{Group, Instance, LifecycleState};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant};
 
 use super::action::{Describe, Outcome};
@@ -9,8 +10,8 @@ use super::{Actor, Aws, AwsEvent, Cause};
 /// What becomes of an instance when its time has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Timer {
-    pub(crate) group: String,
-    pub(crate) id: String,
+    pub(crate) group: ShortText,
+    pub(crate) id: ShortText,
     pub(crate) step: Step,
 }
 
@@ -64,7 +65,7 @@ impl Aws {
         }
     }
 
-    fn boot(&mut self, at: Instant, name: String, id: String) {
+    fn boot(&mut self, at: Instant, name: ShortText, id: ShortText) {
         let Some(group) = self.truth.group_mut(&name) else { return };
         let protected = group.new_instances_protected;
         let Some(instance) = group.instances.iter_mut().find(|i| i.id == id) else { return };
@@ -89,9 +90,9 @@ impl Aws {
     /// An instance has come into service.
     pub(super) fn came_up(&mut self, at: Instant, name: &str, id: &str) {
         self.publish(at, name);
-        self.unseen.insert(id.to_owned());
+        self.unseen.insert(id.into());
         let warm = self.warm.get_mut(name).is_some_and(|pool| pool.lets_go(id));
-        self.events.push(AwsEvent::InstanceInService { group: name.to_owned(), id: id.to_owned(), warm });
+        self.events.push(AwsEvent::InstanceInService { group: name.into(), id: id.into(), warm });
     }
 
     fn replace_dead(&mut self, at: Instant, name: &str, id: &str) {
@@ -103,7 +104,7 @@ impl Aws {
         self.publish(at, name);
     }
 
-    fn leave(&mut self, at: Instant, name: String, id: String) {
+    fn leave(&mut self, at: Instant, name: ShortText, id: ShortText) {
         let Some(group) = self.truth.group_mut(&name) else { return };
         group.instances.retain(|instance| instance.id != id);
         self.homes.remove(&id);
@@ -130,8 +131,8 @@ impl Aws {
         self.refill(at, name);
     }
 
-    pub(super) fn fresh_id(&mut self) -> String {
-        format!("i-{:017x}", u128::from(self.rng.next()) | (1 << 64))
+    pub(super) fn fresh_id(&mut self) -> ShortText {
+        format!("i-{:017x}", u128::from(self.rng.next()) | (1 << 64)).into()
     }
 
     fn launch(&mut self, at: Instant, name: &str) {
@@ -147,7 +148,7 @@ impl Aws {
             protected: false,
             waits: false,
         });
-        self.homes.insert(id.clone(), name.to_owned());
+        self.homes.insert(id.clone(), name.into());
         self.schedule(ready, name, &id, Step::Boot);
     }
 
@@ -158,7 +159,7 @@ impl Aws {
     }
 
     /// Any unprotected instance may be the victim: a client must not count on AWS's policy to spare one.
-    fn pick_victim(&mut self, name: &str) -> Option<String> {
+    fn pick_victim(&mut self, name: &str) -> Option<ShortText> {
         let group = self.truth.group(name)?;
         let open = group.instances.iter().filter(|i| is_live(i) && !i.protected);
         let count = u64::try_from(open.clone().count()).ok()?;
@@ -177,7 +178,7 @@ impl Aws {
         instance.waits = false;
         self.schedule(at + self.config.shutdown, name, id, Step::Leave);
         self.unseen.remove(id);
-        self.events.push(AwsEvent::InstanceTerminating { group: name.to_owned(), id: id.to_owned(), cause });
+        self.events.push(AwsEvent::InstanceTerminating { group: name.into(), id: id.into(), cause });
     }
 
     /// Notes whom a describe shows in service for the first time.
@@ -188,7 +189,7 @@ impl Aws {
         let Ok(Outcome::Groups { groups, .. }) = self.describe(describe) else { return };
         let instances = groups.into_iter().flat_map(|group| &group.instances);
         let news = instances.filter(|i| i.state == LifecycleState::InService && self.unseen.contains(&i.id));
-        let news: Vec<String> = news.map(|instance| instance.id.clone()).collect();
+        let news: Vec<ShortText> = news.map(|instance| instance.id.clone()).collect();
         for id in news {
             self.unseen.remove(&id);
             self.events.push(AwsEvent::InstanceShown { id });
@@ -197,7 +198,7 @@ impl Aws {
 
     pub(crate) fn schedule(&mut self, at: Instant, name: &str, id: &str, step: Step) {
         self.timer_count += 1;
-        let timer = Timer { group: name.to_owned(), id: id.to_owned(), step };
+        let timer = Timer { group: name.into(), id: id.into(), step };
         self.timers.insert((at, self.timer_count), timer);
     }
 
@@ -207,7 +208,7 @@ impl Aws {
             return;
         }
         let group = self.truth.group(name).cloned().map(Box::new);
-        self.publications.push_back((at + self.config.lag, name.to_owned(), group));
+        self.publications.push_back((at + self.config.lag, name.into(), group));
     }
 }
 

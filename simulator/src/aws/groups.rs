@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use poolkeeper_core::aws::{GROUPS_A_PAGE, Group, LifecycleState};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Now};
 
 use super::action::{Describe, GroupChange, GroupTag, Outcome};
@@ -48,7 +49,7 @@ impl Aws {
         let mut groups = if describe.names.is_empty() {
             catalog.page(&describe.filters, after.as_deref(), n + 1 + self.hidden.len())
         } else {
-            let mut names: Vec<&String> = describe.names.iter().collect();
+            let mut names: Vec<&ShortText> = describe.names.iter().collect();
             names.sort_unstable();
             names.dedup();
             let later = names.into_iter().filter(|name| after.as_ref().is_none_or(|a| *name > a));
@@ -80,7 +81,7 @@ impl Aws {
             )));
         }
         self.change(now, name, |group| group.desired = desired);
-        self.events.push(AwsEvent::DesiredCapacitySet { group: name.to_owned(), from, desired });
+        self.events.push(AwsEvent::DesiredCapacitySet { group: name.into(), from, desired });
         Ok(())
     }
 
@@ -88,7 +89,7 @@ impl Aws {
     ///
     /// # Errors
     /// When no group has it, or when desired capacity would go below the group's least size.
-    pub fn terminate_instance(&mut self, now: Now, id: &str, decrement: bool) -> Result<String, ApiError> {
+    pub fn terminate_instance(&mut self, now: Now, id: &str, decrement: bool) -> Result<ShortText, ApiError> {
         let name = self.homes.get(id).cloned().ok_or_else(|| ApiError::no_instance(id))?;
         let group = self.group_or_error(&name)?;
         let live = group.instances.iter().any(|i| i.id == id && is_live(i));
@@ -114,7 +115,7 @@ impl Aws {
     ///
     /// # Errors
     /// When there are too many, or one is not in service in this group.
-    pub fn set_protection(&mut self, now: Now, name: &str, ids: &[String], protected: bool) -> Result<(), ApiError> {
+    pub fn set_protection(&mut self, now: Now, name: &str, ids: &[ShortText], protected: bool) -> Result<(), ApiError> {
         let group = self.group_or_error(name)?;
         if ids.is_empty() || ids.len() > INSTANCES_A_PROTECTION {
             return Err(ApiError::validation(format!(
@@ -213,7 +214,7 @@ impl Aws {
     /// When there is no such group, or it has instances and `force` is not given.
     pub fn delete_group(&mut self, now: Now, name: &str, force: bool) -> Result<(), ApiError> {
         let group = self.group_or_error(name)?;
-        let ids: Vec<String> = group.instances.iter().map(|i| i.id.clone()).collect();
+        let ids: Vec<ShortText> = group.instances.iter().map(|i| i.id.clone()).collect();
         if !ids.is_empty() && !force {
             return Err(ApiError::new(
                 400,
@@ -225,7 +226,7 @@ impl Aws {
         for id in ids {
             self.start_termination(now.mono, name, &id, Cause::GroupDeleted);
             self.homes.remove(&id);
-            self.events.push(AwsEvent::InstanceGone { group: name.to_owned(), id });
+            self.events.push(AwsEvent::InstanceGone { group: name.into(), id });
         }
         self.room.remove(name);
         self.warm.remove(name);
@@ -273,7 +274,7 @@ impl Aws {
     ///
     /// # Errors
     /// When there is no such group or process.
-    pub fn suspend(&mut self, now: Now, name: &str, processes: &[String]) -> Result<(), ApiError> {
+    pub fn suspend(&mut self, now: Now, name: &str, processes: &[ShortText]) -> Result<(), ApiError> {
         self.group_or_error(name)?;
         let processes = process_names(processes)?;
         self.change(now, name, |group| {
@@ -290,7 +291,7 @@ impl Aws {
     ///
     /// # Errors
     /// When there is no such group or process.
-    pub fn resume(&mut self, now: Now, name: &str, processes: &[String]) -> Result<(), ApiError> {
+    pub fn resume(&mut self, now: Now, name: &str, processes: &[ShortText]) -> Result<(), ApiError> {
         self.group_or_error(name)?;
         let processes = process_names(processes)?;
         self.change(now, name, |group| {
@@ -302,7 +303,7 @@ impl Aws {
     /// Lets AWS have room for no more than this many instances of a group; `None`: for all it asks for.
     pub fn set_room(&mut self, now: Now, name: &str, room: Option<u32>) {
         match room {
-            Some(room) => self.room.insert(name.to_owned(), room),
+            Some(room) => self.room.insert(name.into(), room),
             None => self.room.remove(name),
         };
         self.change(now, name, |_| ());
@@ -324,7 +325,7 @@ impl Aws {
     /// Leaves a group out of every describe, although it exists, or shows it again.
     pub fn hide(&mut self, name: &str, hidden: bool) {
         if hidden {
-            self.hidden.insert(name.to_owned());
+            self.hidden.insert(name.into());
         } else {
             self.hidden.remove(name);
         }
@@ -357,7 +358,7 @@ impl Aws {
 
     fn note_protection(&mut self, name: &str, protected: bool) {
         if !protected {
-            self.released.insert(name.to_owned());
+            self.released.insert(name.into());
         }
     }
 
@@ -402,9 +403,9 @@ fn check_sizes(min: u32, max: u32, desired: u32) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn process_names(named: &[String]) -> Result<Vec<String>, ApiError> {
+fn process_names(named: &[ShortText]) -> Result<Vec<ShortText>, ApiError> {
     if named.is_empty() {
-        return Ok(PROCESSES.iter().map(|process| (*process).to_owned()).collect());
+        return Ok(PROCESSES.iter().map(|process| (*process).into()).collect());
     }
     if let Some(unknown) = named.iter().find(|name| !PROCESSES.contains(&name.as_str())) {
         return Err(ApiError::validation(format!("Process type not found - {unknown}")));
@@ -412,9 +413,9 @@ fn process_names(named: &[String]) -> Result<Vec<String>, ApiError> {
     Ok(named.to_vec())
 }
 
-pub(super) fn name_of_token(token: &str) -> Result<String, ApiError> {
+pub(super) fn name_of_token(token: &str) -> Result<ShortText, ApiError> {
     let bytes = STANDARD.decode(token).ok();
     bytes
-        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .and_then(|bytes| ShortText::from_utf8(bytes).ok())
         .ok_or_else(|| ApiError::new(400, "InvalidNextToken", "The NextToken value is not valid."))
 }

@@ -7,6 +7,8 @@ mod form;
 mod reply;
 mod xml;
 
+use poolkeeper_core::aws::Tag;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Now;
 
 use super::action::{Action, Describe, Filter, GroupChange, GroupTag};
@@ -14,7 +16,6 @@ use super::{ApiError, Aws, GroupSpec};
 use crate::http::{HttpRequest, HttpResponse};
 pub(crate) use auth::check as check_signature;
 use form::Form;
-use poolkeeper_core::aws::Tag;
 
 const SERVICE: &str = "autoscaling";
 /// The version of the API.
@@ -47,14 +48,14 @@ pub fn error_reply(status: u16, code: &'static str, message: &str) -> HttpRespon
 }
 
 fn read(name: &str, form: &Form) -> Result<Action, ApiError> {
-    let group = || form.required("AutoScalingGroupName");
+    let group = || form.required("AutoScalingGroupName").map(ShortText::from);
     Ok(match name {
         "DescribeAutoScalingGroups" => Action::Describe(describe(form)?),
         "SetDesiredCapacity" => {
             Action::SetDesiredCapacity { group: group()?, desired: form.required_number("DesiredCapacity")? }
         }
         "TerminateInstanceInAutoScalingGroup" => Action::Terminate {
-            id: form.required("InstanceId")?,
+            id: form.required("InstanceId")?.into(),
             decrement: form.required_flag("ShouldDecrementDesiredCapacity")?,
         },
         "SetInstanceProtection" => Action::SetProtection {
@@ -65,7 +66,7 @@ fn read(name: &str, form: &Form) -> Result<Action, ApiError> {
         "CompleteLifecycleAction" => Action::CompleteHook {
             group: group()?,
             hook: form.required("LifecycleHookName")?,
-            id: form.required("InstanceId")?,
+            id: form.required("InstanceId")?.into(),
         },
         "DescribeWarmPool" => Action::DescribeWarmPool {
             group: group()?,
@@ -103,7 +104,7 @@ fn describe(form: &Form) -> Result<Describe, ApiError> {
             "tag-key" => Filter::TagKey(values),
             "tag-value" => Filter::TagValue(values),
             other => match other.strip_prefix("tag:") {
-                Some(key) => Filter::Tag { key: key.to_owned(), values },
+                Some(key) => Filter::Tag { key: key.into(), values },
                 None => {
                     let message = format!(
                         "Filter type {other} is not correct. Allowed Filter types are: tag-key tag-value tag:<key>"
@@ -132,7 +133,7 @@ fn group_spec(form: &Form) -> Result<GroupSpec, ApiError> {
         tags.push(tag(form, &prefix)?);
     }
     Ok(GroupSpec {
-        name,
+        name: name.into(),
         min_size: form.required_number("MinSize")?,
         max_size: form.required_number("MaxSize")?,
         desired: form.number("DesiredCapacity")?,
@@ -149,7 +150,7 @@ fn group_spec(form: &Form) -> Result<GroupSpec, ApiError> {
 fn tags(form: &Form) -> Result<Vec<GroupTag>, ApiError> {
     let prefixes = form.members("Tags");
     let read = |prefix: &String| {
-        let group = form.required(&format!("{prefix}.ResourceId"))?;
+        let group = form.required(&format!("{prefix}.ResourceId"))?.into();
         Ok(GroupTag { group, tag: tag(form, prefix)? })
     };
     prefixes.iter().map(read).collect()
@@ -157,8 +158,8 @@ fn tags(form: &Form) -> Result<Vec<GroupTag>, ApiError> {
 
 fn tag(form: &Form, prefix: &str) -> Result<Tag, ApiError> {
     Ok(Tag {
-        key: form.required(&format!("{prefix}.Key"))?,
-        value: form.text(&format!("{prefix}.Value")).unwrap_or_default(),
+        key: form.required(&format!("{prefix}.Key"))?.into(),
+        value: form.text(&format!("{prefix}.Value")).unwrap_or_default().into(),
     })
 }
 

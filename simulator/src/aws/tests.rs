@@ -1,6 +1,7 @@
 //! The model's behaviour over its typed calls.
 
 use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, Group, GroupQuery, LifecycleState, Tag};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant, Now};
 
 use super::action::{Action, Describe, Filter, GroupChange, GroupTag, Outcome};
@@ -11,12 +12,12 @@ fn at(ms: u64) -> Now {
 }
 
 fn tag(key: &str, value: &str) -> Tag {
-    Tag { key: key.to_owned(), value: value.to_owned() }
+    Tag { key: key.into(), value: value.into() }
 }
 
 fn spec(name: &str, min_size: u32, max_size: u32) -> GroupSpec {
     GroupSpec {
-        name: name.to_owned(),
+        name: name.into(),
         min_size,
         max_size,
         new_instances_protected: true,
@@ -46,7 +47,7 @@ fn states(group: &Group) -> Vec<LifecycleState> {
 }
 
 fn set(group: &str, desired: u32) -> AwsCall {
-    AwsCall::SetDesiredCapacity { group: group.to_owned(), desired }
+    AwsCall::SetDesiredCapacity { group: group.into(), desired }
 }
 
 fn list(aws: &mut Aws, now: Now, next_token: Option<String>) -> (Vec<Group>, Option<String>) {
@@ -112,7 +113,7 @@ fn termination_with_decrement_shrinks_and_without_replaces() {
     let mut aws = aws_with([spec("a", 1, 5)]);
     aws.call(at(0), &set("a", 2)).unwrap();
     aws.advance(at(5000));
-    let ids: Vec<String> = aws.group("a").unwrap().instances.iter().map(|i| i.id.clone()).collect();
+    let ids: Vec<ShortText> = aws.group("a").unwrap().instances.iter().map(|i| i.id.clone()).collect();
 
     assert_eq!(aws.terminate_instance(at(5000), &ids[0], true).unwrap(), "a");
     assert_eq!(aws.group("a").unwrap().desired, 1);
@@ -214,7 +215,7 @@ fn filters_join_and_follow_changes_of_tags() {
     let on = |group: &str, key: &str, value: &str| GroupTag { group: group.into(), tag: tag(key, value) };
     aws.set_tags(at(0), &[on("g1", "team", "red"), on("g2", "team", "blue"), on("g3", "runs-on-stack", "dev")])
         .unwrap();
-    let mut names = |filters: Vec<Filter>| -> Vec<String> {
+    let mut names = |filters: Vec<Filter>| -> Vec<ShortText> {
         let describe = Describe { filters, ..Describe::default() };
         match aws.act(at(0), Action::Describe(describe)).unwrap() {
             Outcome::Groups { groups, .. } => groups.iter().map(|g| g.name.clone()).collect(),
@@ -223,7 +224,7 @@ fn filters_join_and_follow_changes_of_tags() {
     };
     let stack = |values: &[&str]| Filter::Tag {
         key: "runs-on-stack".into(),
-        values: values.iter().map(|v| (*v).to_owned()).collect(),
+        values: values.iter().map(|v| (*v).into()).collect(),
     };
     assert_eq!(names(vec![stack(&["prod"])]), ["g0", "g1", "g2"]);
     assert_eq!(names(vec![stack(&["prod", "dev"])]), ["g0", "g1", "g2", "g3"]);

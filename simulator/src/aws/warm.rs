@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use poolkeeper_core::aws::{LifecycleState, WARM_MEMBERS_A_PAGE, WarmMember};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Instant, Now};
 
 use super::fleet::Step;
@@ -18,9 +19,9 @@ const STOPPED: &str = "Warmed:Stopped";
 #[derive(Clone, Debug)]
 pub(super) struct WarmPoolModel {
     size: u32,
-    members: BTreeMap<String, &'static str>,
+    members: BTreeMap<ShortText, &'static str>,
     /// Those that left the pool and are not in service yet.
-    leaving: BTreeSet<String>,
+    leaving: BTreeSet<ShortText>,
 }
 
 impl WarmPoolModel {
@@ -36,7 +37,7 @@ impl WarmPoolModel {
 
 impl Aws {
     /// A prepared instance of the group's warm pool, which leaves it.
-    pub(super) fn take_warm(&mut self, name: &str) -> Option<String> {
+    pub(super) fn take_warm(&mut self, name: &str) -> Option<ShortText> {
         let pool = self.warm.get_mut(name)?;
         let id = pool.members.iter().find(|(_, state)| **state == STOPPED)?.0.clone();
         pool.members.remove(&id);
@@ -81,7 +82,7 @@ impl Aws {
         let all = self.warm.get(name).into_iter().flat_map(|pool| &pool.members);
         let later = all.filter(|(id, _)| after.as_ref().is_none_or(|after| *id > after));
         let mut members: Vec<WarmMember> =
-            later.take(n + 1).map(|(id, state)| WarmMember { id: id.clone(), state: (*state).to_owned() }).collect();
+            later.take(n + 1).map(|(id, state)| WarmMember { id: id.clone(), state: (*state).into() }).collect();
         let more = members.len() > n;
         members.truncate(n);
         let next_token = members.last().filter(|_| more).map(|last| STANDARD.encode(last.id.as_bytes()));

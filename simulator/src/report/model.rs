@@ -10,6 +10,7 @@ use poolkeeper_core::github::reply::{Reply, TransportError, TransportErrorKind};
 use poolkeeper_core::github::request::{CallKind, RequestId};
 use poolkeeper_core::machine::TimerKind;
 use poolkeeper_core::notice::{Decision, Notice, PoolFact, PoolId};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_shell::notice_text;
 use serde::Serialize;
 
@@ -30,7 +31,7 @@ pub struct Collector {
     decision_places: BTreeMap<[u32; 10], u64>,
     pools: Vec<Pool>,
     by_arn: BTreeMap<String, usize>,
-    by_group: BTreeMap<String, usize>,
+    by_group: BTreeMap<ShortText, usize>,
     by_id: BTreeMap<PoolId, usize>,
     daemon: Daemon,
     calls: Calls,
@@ -270,7 +271,7 @@ impl Collector {
                 return;
             }
         }
-        let said = notice_text::tell(&Notice::Pool { pool: id, group: String::new(), fact: fact.clone() });
+        let said = notice_text::tell(&Notice::Pool { pool: id, group: String::new().into(), fact: fact.clone() });
         let class = class_of_fact(fact, said.level);
         let pool = self.by_id.get(&id).and_then(|place| self.pools.get(*place));
         let waited = pool.and_then(|pool| pool.surplus_before).filter(|_| class == MarkerClass::Lower);

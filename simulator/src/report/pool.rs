@@ -2,6 +2,7 @@
 
 use poolkeeper_core::github::message::{JobMessage, JobMessageKind};
 use poolkeeper_core::notice::{Decision, Verdict};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::view::{PoolView, SessionView};
 use serde::Serialize;
 
@@ -151,7 +152,7 @@ impl Bands {
 /// One pool's part of the page.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Pool {
-    name: String,
+    name: ShortText,
     scope: String,
     set: String,
     verdict: u64,

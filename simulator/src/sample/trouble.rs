@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use poolkeeper_core::aws::LifecycleState;
 use poolkeeper_core::rng::Rng;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant};
 
 use crate::github::SetKey;
@@ -24,11 +25,11 @@ enum Act {
     /// All that was broken is mended.
     Heal,
     /// Somebody sets a group's desired capacity.
-    Meddle(String),
+    Meddle(ShortText),
     /// AWS has room for no more than two instances of a group.
-    NoRoom(String),
+    NoRoom(ShortText),
     /// It has room again.
-    Room(String),
+    Room(ShortText),
     /// GitHub ends a set's session.
     Evict(SetKey),
     /// The daemon dies and comes back without its state directory.
@@ -38,7 +39,7 @@ enum Act {
     /// GitHub deletes a set.
     Retire(SetKey),
     /// Instances of a group are reclaimed.
-    Reclaim(String),
+    Reclaim(ShortText),
     /// GitHub says that it is too much.
     RateLimit,
     /// Polls that are never answered.
@@ -53,7 +54,7 @@ pub(super) struct Trouble {
 
 impl Trouble {
     /// Troubles spread over the whole, so that an hour has as many as a day.
-    pub(super) fn new(span: Duration, groups: &[String], sets: &[SetKey], seed: u64) -> Self {
+    pub(super) fn new(span: Duration, groups: &[ShortText], sets: &[SetKey], seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let group = |rng: &mut Rng| pick(rng, groups).cloned().unwrap_or_default();
         let set = |rng: &mut Rng| pick(rng, sets).cloned().unwrap_or_else(|| SetKey::new("none", "none"));
@@ -134,7 +135,7 @@ fn refusal(code: u16, body: &str, retry_after_s: Option<&str>) -> FaultAction {
 
 fn reclaim(simulation: &mut Simulation, group: &str) {
     simulation.act(|world, now| {
-        let serving = |group: &poolkeeper_core::aws::Group| -> Vec<String> {
+        let serving = |group: &poolkeeper_core::aws::Group| -> Vec<ShortText> {
             let instances = group.instances.iter().filter(|i| i.state == LifecycleState::InService);
             instances.map(|i| i.id.clone()).take(2).collect()
         };

@@ -56,20 +56,20 @@ impl Scenery {
         }
         if let Some(group) = self.groups.get_mut(1) {
             group.launch_hook = Some(LAUNCH_HOOK.to_owned());
-            group.tags.push(Tag { key: "runs-on-launch-hook".to_owned(), value: LAUNCH_HOOK.to_owned() });
+            group.tags.push(Tag { key: "runs-on-launch-hook".into(), value: LAUNCH_HOOK.into() });
         }
         self
     }
 }
 
 fn group(org: &str, pool: &str) -> GroupSpec {
-    let tag = |key: &str, value: &str| Tag { key: key.to_owned(), value: value.to_owned() };
+    let tag = |key: &str, value: &str| Tag { key: key.into(), value: value.into() };
     GroupSpec {
-        name: format!("ci-{org}-{pool}"),
+        name: format!("ci-{org}-{pool}").into(),
         max_size: MAX_SIZE,
         new_instances_protected: true,
         tags: vec![tag("runs-on-stack", STACK), tag("runs-on-org", org), tag("runs-on-pool", pool)],
-        suspended_processes: vec!["AZRebalance".to_owned()],
+        suspended_processes: vec!["AZRebalance".into()],
         ..GroupSpec::default()
     }
 }

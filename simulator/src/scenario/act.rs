@@ -2,6 +2,7 @@
 
 use poolkeeper_core::aws::{Instance, Tag};
 use poolkeeper_core::event::Event;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Now};
 
 use super::run::Stage;
@@ -123,7 +124,7 @@ impl Stage<'_> {
 
     fn set_bounds(&mut self, group: &str, min: u32, max: u32) {
         let change = GroupChange {
-            name: group.to_owned(),
+            name: group.into(),
             min_size: Some(min.min(max)),
             max_size: Some(max),
             ..GroupChange::default()
@@ -136,8 +137,7 @@ impl Stage<'_> {
     }
 
     pub(super) fn protect(&mut self, group: &str, new: bool, all: bool) {
-        let change =
-            GroupChange { name: group.to_owned(), new_instances_protected: Some(new), ..GroupChange::default() };
+        let change = GroupChange { name: group.into(), new_instances_protected: Some(new), ..GroupChange::default() };
         self.aws(|aws, now| {
             drop(aws.update_group(now, &change));
             aws.protect_all(now, group, all);
@@ -145,8 +145,8 @@ impl Stage<'_> {
     }
 
     fn set_tag(&mut self, group: &str, key: &str, value: &str) {
-        let tag = Tag { key: key.to_owned(), value: value.to_owned() };
-        let change = [GroupTag { group: group.to_owned(), tag }];
+        let tag = Tag { key: key.into(), value: value.into() };
+        let change = [GroupTag { group: group.into(), tag }];
         self.aws(|aws, now| {
             drop(if value.is_empty() { aws.delete_tags(now, &change) } else { aws.set_tags(now, &change) });
         });
@@ -160,9 +160,9 @@ impl Stage<'_> {
         self.aws(|aws, now| drop(aws.create_group(now, plan.spec())));
     }
 
-    fn hide(&mut self, groups: &[String], hidden: bool) {
+    fn hide(&mut self, groups: &[ShortText], hidden: bool) {
         let all = || self.plans.iter().map(|plan| plan.group.clone()).collect();
-        let groups: Vec<String> = if groups.is_empty() { all() } else { groups.to_vec() };
+        let groups: Vec<ShortText> = if groups.is_empty() { all() } else { groups.to_vec() };
         self.aws(|aws, _| groups.iter().for_each(|group| aws.hide(group, hidden)));
     }
 

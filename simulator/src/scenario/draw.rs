@@ -1,6 +1,7 @@
 //! Scenarios drawn from a seed: each turns some kinds of trouble on and leaves the others off, so that rare ones meet.
 
 use poolkeeper_core::rng::Rng;
+use poolkeeper_core::short_text::ShortText;
 
 use super::event::{Demand, Timed, What};
 use super::faults::KINDS;
@@ -96,7 +97,7 @@ impl Dice {
     }
 
     /// A pool's group.
-    pub(super) fn group(&mut self, scenario: &Scenario) -> String {
+    pub(super) fn group(&mut self, scenario: &Scenario) -> ShortText {
         let count = u64::try_from(scenario.pools.len()).unwrap_or(1);
         let nth = usize::try_from(self.0.below(count)).unwrap_or(0);
         scenario.pools.get(nth).map(|pool| pool.group.clone()).unwrap_or_default()
@@ -134,7 +135,7 @@ pub(super) fn pool(dice: &mut Dice, number: u64, orgs: u64) -> PoolPlan {
     let size_max = if dice.chance(30) { dice.small(1, max) } else { max };
     let size_min = if dice.chance(15) { dice.small(1, 3).min(size_max) } else { 0 };
     PoolPlan {
-        group: format!("asg-{number}"),
+        group: format!("asg-{number}").into(),
         org: format!("org{}", dice.between(1, orgs)),
         pool: format!("p{number}"),
         min,
@@ -180,7 +181,7 @@ fn knobs(dice: &mut Dice) -> Knobs {
 }
 
 fn demand(dice: &mut Dice, scenario: &mut Scenario) {
-    let groups: Vec<String> = scenario.pools.iter().map(|pool| pool.group.clone()).collect();
+    let groups: Vec<ShortText> = scenario.pools.iter().map(|pool| pool.group.clone()).collect();
     let share = (MOST_JOBS / u64::try_from(groups.len()).unwrap_or(1)).max(4);
     for group in groups {
         let longest = dice.pick(&[5000, 30_000, 120_000, 600_000]);

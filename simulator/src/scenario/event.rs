@@ -1,5 +1,6 @@
 //! What happens in a scenario, and when.
 
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -35,14 +36,14 @@ pub enum What {
     /// GitHub evicts the session of a group's scale set.
     EndSession {
         /// The group.
-        group: String,
+        group: ShortText,
     },
     /// Every token of GitHub ends early.
     ExpireTokens {},
     /// GitHub deletes the scale set of a group.
     RetireSet {
         /// The group.
-        group: String,
+        group: ShortText,
     },
     /// Messages and sessions carry the statistics of the one before.
     LaggingStatistics {
@@ -57,14 +58,14 @@ pub enum What {
     /// A human sets a group's desired capacity.
     SetDesired {
         /// The group.
-        group: String,
+        group: ShortText,
         /// To this, within the bounds.
         to: u32,
     },
     /// A human sets a group's bounds.
     SetBounds {
         /// The group.
-        group: String,
+        group: ShortText,
         /// `MinSize`.
         min: u32,
         /// `MaxSize`.
@@ -73,7 +74,7 @@ pub enum What {
     /// A human changes a group's protection from scale-in.
     SetProtection {
         /// The group.
-        group: String,
+        group: ShortText,
         /// Whether new instances are protected.
         new: bool,
         /// Whether those in service are.
@@ -82,18 +83,18 @@ pub enum What {
     /// A human sets a tag of a group.
     SetTag {
         /// The group.
-        group: String,
+        group: ShortText,
         /// The key.
-        key: String,
+        key: ShortText,
         /// The value; empty: the tag is removed.
-        value: String,
+        value: ShortText,
     },
     /// A human suspends a process of a group.
     Suspend {
         /// The group.
-        group: String,
+        group: ShortText,
         /// The process, for example `Launch`.
-        process: String,
+        process: ShortText,
         /// For how long.
         for_ms: u64,
     },
@@ -102,20 +103,20 @@ pub enum What {
     /// A group is deleted with all its instances.
     DeleteGroup {
         /// The group.
-        group: String,
+        group: ShortText,
     },
     /// Describes leave groups out that exist.
     Hide {
         /// The groups; none: all of them.
         #[serde(default)]
-        groups: Vec<String>,
+        groups: Vec<ShortText>,
         /// For how long.
         for_ms: u64,
     },
     /// AWS has room for no more than this many instances of a group.
     Room {
         /// The group.
-        group: String,
+        group: ShortText,
         /// So many.
         instances: u32,
         /// For how long.
@@ -133,14 +134,14 @@ pub enum What {
     /// AWS takes Spot instances back.
     Reclaim {
         /// The group.
-        group: String,
+        group: ShortText,
         /// How many.
         instances: u32,
     },
     /// Instances die on their own: a health check finds and replaces them.
     Fail {
         /// The group.
-        group: String,
+        group: ShortText,
         /// How many.
         instances: u32,
     },
@@ -205,7 +206,7 @@ pub enum What {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demand {
     /// The group whose scale set they ask for.
-    pub group: String,
+    pub group: ShortText,
     /// How many.
     pub jobs: u64,
     /// The mean time between two; each gap is between none and twice that.

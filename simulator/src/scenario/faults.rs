@@ -1,5 +1,6 @@
 //! The kinds of trouble that a drawn scenario may turn on.
 
+use poolkeeper_core::short_text::ShortText;
 use std::collections::BTreeMap;
 
 use super::Scenario;
@@ -306,7 +307,7 @@ fn retagged(dice: &mut Dice, scenario: &mut Scenario) {
         5 => ("runs-on-stack", "another"),
         _ => ("runs-on-labels", "big fast"),
     };
-    let tag = |group: String, value: &str| What::SetTag { group, key: key.to_owned(), value: value.to_owned() };
+    let tag = |group: ShortText, value: &str| What::SetTag { group, key: key.into(), value: value.into() };
     let pool = scenario.pools.iter().find(|pool| pool.group == group);
     let before = pool.and_then(|pool| pool.tags().into_iter().find(|tag| tag.key == key)).map(|tag| tag.value);
     scenario.events.push(Timed { at_ms, what: tag(group.clone(), value) });
@@ -334,7 +335,7 @@ fn changed_protection(dice: &mut Dice, scenario: &mut Scenario) {
 
 fn suspended(dice: &mut Dice, scenario: &mut Scenario) {
     let (group, for_ms) = (dice.group(scenario), dice.a_while(20 * MINUTE_MS));
-    let process = dice.pick(&["Launch", "Terminate", "HealthCheck"]).to_owned();
+    let process = (*dice.pick(&["Launch", "Terminate", "HealthCheck"])).into();
     dice.happens(scenario, What::Suspend { group, process, for_ms });
 }
 

@@ -2,6 +2,7 @@
 
 use poolkeeper_core::aws::Group;
 use poolkeeper_core::notice::Verdict;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant};
 
 use super::run::Stage;
@@ -107,7 +108,7 @@ impl Stage<'_> {
         }
         self.simulation.run_for(SEES_TAGS);
         let pools = self.simulation.machine().map(|machine| machine.pools(None, MOST_POOLS)).unwrap_or_default();
-        let waits = |name: &String| {
+        let waits = |name: &ShortText| {
             pools.iter().any(|pool| pool.group == *name && matches!(pool.verdict, Verdict::Draining { .. }))
         };
         retagged.iter().filter(|name| waits(name)).for_each(|name| self.empty(name));
@@ -116,8 +117,7 @@ impl Stage<'_> {
     /// A re-tag takes effect when the group has no instances: whoever retags sees to that.
     fn empty(&mut self, name: &str) {
         let Some(group) = self.simulation.world().aws_model().group(name).cloned() else { return };
-        let change =
-            GroupChange { name: name.to_owned(), min_size: Some(0), desired: Some(0), ..GroupChange::default() };
+        let change = GroupChange { name: name.into(), min_size: Some(0), desired: Some(0), ..GroupChange::default() };
         self.aws(|aws, now| {
             // The group is there, and nothing in here is refused.
             drop(aws.update_group(now, &change));

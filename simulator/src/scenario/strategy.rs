@@ -1,6 +1,7 @@
 //! Scenarios as a proptest strategy draws them: the same data as a seed's, and what fails shrinks to a short story that
 //! is kept as a file for `poolkeeper-sim fuzz FILE`.
 
+use poolkeeper_core::short_text::ShortText;
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
@@ -36,7 +37,7 @@ pub fn scenario() -> impl Strategy<Value = Scenario> {
 /// One pool; its names follow from its place.
 fn plan() -> impl Strategy<Value = PoolPlan> {
     (1..10_u32, 0..2_u32, 0..2_u32).prop_map(|(max, size_min, idle)| PoolPlan {
-        group: String::new(),
+        group: ShortText::default(),
         org: "org1".to_owned(),
         pool: String::new(),
         min: 0,
@@ -51,7 +52,7 @@ fn plan() -> impl Strategy<Value = PoolPlan> {
 }
 
 fn named(number: usize, plan: PoolPlan) -> PoolPlan {
-    PoolPlan { group: format!("asg-{number}"), pool: format!("p{number}"), ..plan }
+    PoolPlan { group: format!("asg-{number}").into(), pool: format!("p{number}"), ..plan }
 }
 
 /// What differs from the usual; each knob shrinks to the usual.
@@ -74,8 +75,8 @@ fn timed() -> impl Strategy<Value = Timed> {
     (0..SPAN_MS.1, what()).prop_map(|(at_ms, what)| Timed { at_ms, what })
 }
 
-fn group() -> impl Strategy<Value = String> {
-    (0..MOST_POOLS).prop_map(|n| format!("asg-{n}"))
+fn group() -> impl Strategy<Value = ShortText> {
+    (0..MOST_POOLS).prop_map(|n| format!("asg-{n}").into())
 }
 
 fn for_ms() -> impl Strategy<Value = u64> {

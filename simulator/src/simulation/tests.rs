@@ -241,12 +241,12 @@ fn daemon() -> Config {
 }
 
 fn group(org: &str, pool: &str) -> GroupSpec {
-    let tag = |key: &str, value: &str| Tag { key: key.to_owned(), value: value.to_owned() };
+    let tag = |key: &str, value: &str| Tag { key: key.into(), value: value.into() };
     GroupSpec {
-        name: format!("asg-{org}-{pool}"),
+        name: format!("asg-{org}-{pool}").into(),
         max_size: 30,
         new_instances_protected: true,
-        suspended_processes: vec!["AZRebalance".to_owned()],
+        suspended_processes: vec!["AZRebalance".into()],
         tags: vec![tag("runs-on-stack", "sim"), tag("runs-on-org", org), tag("runs-on-pool", pool)],
         ..GroupSpec::default()
     }

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, Group, GroupQuery};
+use poolkeeper_core::short_text::ShortText;
 
 /// What was seen of each group, and when.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fleet {
     /// For each name: from when on it was so, and `None` while it was not there.
-    seen: BTreeMap<String, Vec<(u64, Option<Group>)>>,
+    seen: BTreeMap<ShortText, Vec<(u64, Option<Group>)>>,
     /// Groups of the listing that is being read.
-    listing: BTreeSet<String>,
+    listing: BTreeSet<ShortText>,
     /// Those that listings found; a group that only a describe by name found is in none.
-    listed: BTreeSet<String>,
+    listed: BTreeSet<ShortText>,
     /// When the first listing was complete.
     known_from_ms: Option<u64>,
     failures: VecDeque<(u64, AwsError)>,
@@ -44,7 +45,7 @@ impl Fleet {
             self.saw(at_ms, group.name.clone(), Some(group));
         }
         if is_listing && next_token.is_none() {
-            let gone: Vec<String> = self.listed.difference(&self.listing).cloned().collect();
+            let gone: Vec<ShortText> = self.listed.difference(&self.listing).cloned().collect();
             for name in gone {
                 self.saw(at_ms, name, None);
             }
@@ -81,7 +82,7 @@ impl Fleet {
         seen.get(known.checked_sub(1)?)?.1.as_ref()
     }
 
-    fn saw(&mut self, at_ms: u64, name: String, group: Option<Group>) {
+    fn saw(&mut self, at_ms: u64, name: ShortText, group: Option<Group>) {
         let seen = self.seen.entry(name).or_default();
         if seen.last().is_none_or(|(_, last)| *last != group) {
             seen.push((at_ms, group));

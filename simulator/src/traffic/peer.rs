@@ -7,6 +7,7 @@ use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::reply::{Body, Reply, ReplyHeaders, TransportError, TransportErrorKind};
 use poolkeeper_core::github::request::{CallKind, Request, RequestId, Slot};
 use poolkeeper_core::seal::{Sealed, SealedSecret};
+use poolkeeper_core::short_text::ShortText;
 
 use super::faults::{AwsFault, Fault, Faults, raw};
 use super::fleet::{Fleet, query};
@@ -28,7 +29,7 @@ type Said = Result<Reply, TransportError>;
 #[derive(Debug)]
 pub(super) struct Peer {
     answers: BTreeMap<Key, VecDeque<Answer>>,
-    written: BTreeMap<String, VecDeque<Written>>,
+    written: BTreeMap<ShortText, VecDeque<Written>>,
     fleet: Fleet,
     queues: Queues,
     /// The last good answer of each kind: what is asked more often than it was recorded is answered so again.

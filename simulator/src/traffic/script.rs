@@ -10,6 +10,7 @@ use poolkeeper_core::event::{Effect, Event, Memory};
 use poolkeeper_core::github::reply::{Reply, TransportError, TransportErrorKind};
 use poolkeeper_core::github::request::RequestId;
 use poolkeeper_core::recording::{Header, Step, Text};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Instant, Now};
 use poolkeeper_shell::journal::{ReadError, Segment};
 use serde::de::IgnoredAny;
@@ -52,7 +53,7 @@ pub struct Script {
     pub(super) unix_ms: u64,
     pub(super) end_ms: u64,
     pub(super) answers: BTreeMap<Key, VecDeque<Answer>>,
-    pub(super) written: BTreeMap<String, VecDeque<Written>>,
+    pub(super) written: BTreeMap<ShortText, VecDeque<Written>>,
     pub(super) fleet: Fleet,
     /// What the operator did: changes of the config, and at last a stop.
     pub(super) outside: VecDeque<(u64, Event)>,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Duration;
 use serde::Serialize;
 
@@ -115,7 +116,7 @@ pub struct PoolCounts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Victim {
     /// The group.
-    pub group: String,
+    pub group: ShortText,
     /// Whether somebody had left the group unprotected at any time.
     pub released: bool,
 }
@@ -137,8 +138,8 @@ pub struct Ledger {
     ended: VecDeque<JobId>,
     pools: BTreeMap<SetKey, PoolCounts>,
     /// By group, jobs whose capacity has not been asked for: the capacity that covers them, and since when.
-    wanted: BTreeMap<String, VecDeque<(JobId, u32, u64)>>,
-    wanted_in: BTreeMap<JobId, String>,
+    wanted: BTreeMap<ShortText, VecDeque<(JobId, u32, u64)>>,
+    wanted_in: BTreeMap<JobId, ShortText>,
     samples: VecDeque<u64>,
     /// Instances in service that no config was stored for: since when, and since when a describe has shown that.
     bare: BTreeMap<String, (u64, Option<u64>)>,
@@ -275,7 +276,7 @@ impl Ledger {
         if picked || asked_for {
             self.totals.killed += 1;
             let released = released && picked;
-            self.victims.push_back(Victim { group: group.to_owned(), released });
+            self.victims.push_back(Victim { group: group.into(), released });
             while self.victims.len() > MAX_VICTIMS {
                 self.victims.pop_front();
             }
@@ -312,8 +313,8 @@ impl Ledger {
         if self.wanted_in.contains_key(&id) {
             return;
         }
-        self.wanted_in.insert(id, group.to_owned());
-        self.wanted.entry(group.to_owned()).or_default().push_back((id, cover, us));
+        self.wanted_in.insert(id, group.into());
+        self.wanted.entry(group.into()).or_default().push_back((id, cover, us));
     }
 
     pub(super) const fn instance_left(&mut self, after: Duration) {

@@ -1,5 +1,6 @@
 //! What the world does by itself: jobs come, instances boot and register, jobs end, instances leave.
 
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant};
 
 use super::{GroupState, World, WorldNow, WorldState};
@@ -14,17 +15,17 @@ const MAX_ROUNDS: usize = 100_000;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// An instance's runner registers.
-    Connect(String),
+    Connect(ShortText),
     /// An instance looks whether its config is there.
-    Fetch(String),
+    Fetch(ShortText),
     /// An instance has waited long enough for its config.
-    GiveUp(String),
+    GiveUp(ShortText),
     /// A job that runs comes to its end.
     Finish(JobId),
     /// A job is called off.
     Cancel(JobId),
     /// An instance whose job has ended terminates itself.
-    Leave(String),
+    Leave(ShortText),
 }
 
 impl World {
@@ -122,7 +123,7 @@ impl World {
         true
     }
 
-    fn connect(&mut self, instance: String) {
+    fn connect(&mut self, instance: ShortText) {
         let Some(agent) = self.agents.by_instance.get_mut(&instance) else { return };
         let key = self.aws.group(&agent.group).and_then(|group| set_of(&group.tags));
         match key.filter(|key| self.github.connect_runner(key, &instance)) {
@@ -143,11 +144,11 @@ impl World {
         if self.agents.by_instance.get(instance).is_some_and(|agent| agent.config.is_none()) {
             let spread = self.runners.retry.as_millis().max(1);
             let wait = Duration::from_millis(self.rng.below(spread));
-            self.at_in(wait, Timer::Fetch(instance.to_owned()));
+            self.at_in(wait, Timer::Fetch(instance.into()));
         }
     }
 
-    fn fetch(&mut self, instance: String) {
+    fn fetch(&mut self, instance: ShortText) {
         let Some(agent) = self.agents.by_instance.get_mut(&instance).filter(|agent| agent.config.is_none()) else {
             return;
         };
@@ -157,13 +158,13 @@ impl World {
         }
     }
 
-    fn give_up(&mut self, instance: String) {
+    fn give_up(&mut self, instance: ShortText) {
         if self.agents.by_instance.get(&instance).is_some_and(|agent| agent.config.is_none()) {
             self.at_in(self.runners.lingers(), Timer::Leave(instance));
         }
     }
 
-    fn start_with_config(&mut self, instance: String) {
+    fn start_with_config(&mut self, instance: ShortText) {
         let Some(agent) = self.agents.by_instance.get_mut(&instance) else { return };
         match agent.config.as_deref().and_then(|config| self.github.start_runner(config)) {
             Some(key) => agent.set = Some(key),
@@ -204,21 +205,21 @@ impl World {
                 if let Some(Cancel::Running(after)) = plan.cancel {
                     self.at_in(after, Timer::Cancel(job));
                 }
-                if let Some(agent) = self.agents.by_instance.get_mut(&runner) {
+                if let Some(agent) = self.agents.by_instance.get_mut(runner.as_str()) {
                     agent.job = Some(job);
                 }
             }
             Fact::Ended { job, result, runner } => {
                 self.ledger.job_ended(job, result, us);
                 if let Some(runner) = runner
-                    && self.agents.by_instance.contains_key(&runner)
+                    && self.agents.by_instance.contains_key(runner.as_str())
                 {
-                    self.at_in(self.runners.lingers(), Timer::Leave(runner));
+                    self.at_in(self.runners.lingers(), Timer::Leave(runner.into()));
                 }
             }
             Fact::RunnerRemoved { runner } => {
-                if self.agents.by_instance.get(&runner).is_some_and(|agent| agent.config.is_some()) {
-                    self.at_in(self.runners.lingers(), Timer::Leave(runner));
+                if self.agents.by_instance.get(runner.as_str()).is_some_and(|agent| agent.config.is_some()) {
+                    self.at_in(self.runners.lingers(), Timer::Leave(runner.into()));
                 }
             }
         }
@@ -227,7 +228,7 @@ impl World {
     /// The runners of a scale set that is gone end themselves, and their instances.
     fn dismiss(&mut self, key: &SetKey) {
         let of_set = self.agents.by_instance.iter().filter(|(_, agent)| agent.set.as_ref() == Some(key));
-        let instances: Vec<String> = of_set.map(|(instance, _)| instance.clone()).collect();
+        let instances: Vec<ShortText> = of_set.map(|(instance, _)| instance.clone()).collect();
         for instance in instances {
             self.at_in(self.runners.lingers(), Timer::Leave(instance));
         }
@@ -302,7 +303,7 @@ fn group_state(group: &poolkeeper_core::aws::Group) -> GroupState {
     use poolkeeper_core::aws::LifecycleState;
     let count = |state: &LifecycleState| group.instances.iter().filter(|i| i.state == *state).count();
     GroupState {
-        name: group.name.clone(),
+        name: group.name.to_string(),
         set: set_of(&group.tags),
         min_size: group.min_size,
         max_size: group.max_size,

@@ -17,9 +17,9 @@ fn key() -> SetKey {
 
 /// A world with one group, and a scale set that is made by hand.
 fn world() -> World {
-    let tag = |key: &str, value: &str| Tag { key: key.to_owned(), value: value.to_owned() };
+    let tag = |key: &str, value: &str| Tag { key: key.into(), value: value.into() };
     let group = GroupSpec {
-        name: "asg".to_owned(),
+        name: "asg".into(),
         max_size: 5,
         new_instances_protected: true,
         tags: vec![tag("runs-on-org", "acme"), tag("runs-on-pool", "linux")],
@@ -68,11 +68,11 @@ fn reply(served: Served) -> HttpResponse {
 }
 
 fn set_desired(world: &mut World, ms: u64, desired: u32) -> Result<AwsReply, AwsError> {
-    world.aws_call(at(ms), &AwsCall::SetDesiredCapacity { group: "asg".to_owned(), desired })
+    world.aws_call(at(ms), &AwsCall::SetDesiredCapacity { group: "asg".into(), desired })
 }
 
 fn describe(world: &mut World, ms: u64) -> Result<AwsReply, AwsError> {
-    let query = GroupQuery::Named(vec!["asg".to_owned()]);
+    let query = GroupQuery::Named(vec!["asg".into()]);
     world.aws_call(at(ms), &AwsCall::DescribeGroups { query, next_token: None })
 }
 
@@ -143,7 +143,7 @@ fn a_job_that_is_called_off_wants_no_capacity() {
 #[test]
 fn an_instance_at_the_least_size_is_replaced_when_its_job_has_ended() {
     let mut world = world();
-    let change = aws::action::GroupChange { name: "asg".to_owned(), min_size: Some(1), ..Default::default() };
+    let change = aws::action::GroupChange { name: "asg".into(), min_size: Some(1), ..Default::default() };
     world.aws_model_mut().update_group(at(0).now, &change).unwrap();
     set_desired(&mut world, 0, 1).unwrap();
     queue(&mut world, 0, JobPlan::success(Duration::from_secs(1)));

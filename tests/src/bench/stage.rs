@@ -62,11 +62,11 @@ impl Stage {
         let mut scenery = Scenery::new(pools);
         for group in &mut scenery.groups {
             group.max_size = SIZE_MAX;
-            group.tags.push(Tag { key: "runs-on-size-max".to_owned(), value: SIZE_MAX.to_string() });
+            group.tags.push(Tag { key: "runs-on-size-max".into(), value: SIZE_MAX.to_string().into() });
         }
         let github = GitHubConfig::default();
         let pat = github.pat.clone().unwrap_or_default();
-        let names: Vec<String> = scenery.groups.iter().map(|group| group.name.clone()).collect();
+        let names: Vec<_> = scenery.groups.iter().map(|group| group.name.clone()).collect();
         let runners = RunnersConfig { managed, ..RunnersConfig::default() };
         let config = WorldConfig { github, groups: scenery.groups, runners, ..WorldConfig::default() };
         let mut world = World::new(config, SEED);

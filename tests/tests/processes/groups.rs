@@ -14,7 +14,7 @@ poolkeeper_tests::on_both_shells!(
 );
 
 fn tag(key: &str, value: &str) -> Tag {
-    Tag { key: key.to_owned(), value: value.to_owned() }
+    Tag { key: key.into(), value: value.into() }
 }
 
 /// A group of our stack with other tags, and otherwise as it should be.
@@ -22,7 +22,7 @@ fn group(name: &str, tags: &[(&str, &str)]) -> GroupSpec {
     let ours = Plan::new(1).groups.remove(0);
     let stack = ours.tags.iter().find(|tag| tag.key == "runs-on-stack").unwrap().clone();
     let tags = std::iter::once(stack).chain(tags.iter().map(|(k, v)| tag(k, v))).collect();
-    GroupSpec { name: name.to_owned(), tags, ..ours }
+    GroupSpec { name: name.into(), tags, ..ours }
 }
 
 /// Waits until the group is in `/api/pools`, and returns what is told of it.
@@ -76,7 +76,7 @@ fn a_group_that_cannot_be_served_is_refused_with_the_mend_and_the_others_run(she
         let text = |key: &str| verdict[key].as_str().unwrap_or_default();
         assert!(text("problem").contains(problem), "{}: {problem:?} in {verdict}", group.name);
         assert!(text("mend").contains(mend), "{}: {mend:?} in {verdict}", group.name);
-        assert!(daemon.log().contains(&group.name), "{} is in the log", group.name);
+        assert!(daemon.log().contains(group.name.as_str()), "{} is in the log", group.name);
     }
     site.queue(2);
     site.until_jobs_end(&daemon);

@@ -34,16 +34,16 @@ fn the_daemon_may_do_what_it_calls_and_nothing_else() {
     let instance = || "i-1".to_owned();
     let of_instances = [
         InstanceCall::Protect { instances: vec![] },
-        InstanceCall::Terminate { instance: instance(), decrement: true },
-        InstanceCall::PutConfig { instance: instance(), config: Slot(RequestId(1)) },
-        InstanceCall::DeleteConfig { instance: instance() },
-        InstanceCall::CompleteHook { instance: instance(), hook: String::new() },
+        InstanceCall::Terminate { instance: instance().into(), decrement: true },
+        InstanceCall::PutConfig { instance: instance().into(), config: Slot(RequestId(1)) },
+        InstanceCall::DeleteConfig { instance: instance().into() },
+        InstanceCall::CompleteHook { instance: instance().into(), hook: String::new() },
         InstanceCall::WarmMembers { next_token: None },
     ];
     let mut calls: Vec<_> =
-        of_instances.into_iter().map(|call| AwsCall::Instances { group: String::new(), call }).collect();
+        of_instances.into_iter().map(|call| AwsCall::Instances { group: String::new().into(), call }).collect();
     calls.push(AwsCall::DescribeGroups { query: GroupQuery::Named(vec![]), next_token: None });
-    calls.push(AwsCall::SetDesiredCapacity { group: String::new(), desired: 0 });
+    calls.push(AwsCall::SetDesiredCapacity { group: String::new().into(), desired: 0 });
     let service = |action: &str| if action.ends_with("Parameter") { "ssm" } else { "autoscaling" };
     let mut called: BTreeSet<_> =
         calls.iter().map(|call| format!("{}:{}", service(call.action()), call.action())).collect();

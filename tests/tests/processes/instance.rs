@@ -26,12 +26,12 @@ struct Scene {
 impl Scene {
     fn new(shell: &'static str, min_size: u32) -> Self {
         let group = GroupSpec {
-            name: GROUP.to_owned(),
+            name: GROUP.into(),
             min_size,
             max_size: 1,
             desired: Some(1),
             new_instances_protected: true,
-            tags: vec![Tag { key: "runs-on-stack".to_owned(), value: STACK.to_owned() }],
+            tags: vec![Tag { key: "runs-on-stack".into(), value: STACK.into() }],
             ..GroupSpec::default()
         };
         let soon = Duration::from_millis(50);
@@ -296,7 +296,7 @@ fn nobody_on_instances() -> RunnersConfig {
 fn first_instance(world: &World) -> Option<(String, LifecycleState)> {
     let group = world.aws_model().groups().next()?;
     let instance = group.instances.first()?;
-    Some((instance.id.clone(), instance.state.clone()))
+    Some((instance.id.to_string(), instance.state.clone()))
 }
 
 fn in_service(sandbox: &Sandbox) -> Option<String> {

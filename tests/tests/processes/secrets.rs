@@ -178,7 +178,7 @@ fn a_jit_config_goes_into_the_vault_and_nowhere_else() {
     let runtime = ::tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let scale_set = site.state().sets[0].id;
 
-    let call = Call::JitConfig { scale_set, runner: "i-0123456789abcdef0".to_owned() };
+    let call = Call::JitConfig { scale_set, runner: "i-0123456789abcdef0".into() };
     let answer = runtime.block_on(operator.call(call.clone())).unwrap();
 
     let Answer::JitConfig { runner, config: slot } = &answer else { panic!("{answer:?}") };

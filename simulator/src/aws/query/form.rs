@@ -1,5 +1,6 @@
 //! The parameters of a query request.
 
+use poolkeeper_core::short_text::ShortText;
 use std::collections::BTreeMap;
 
 use crate::aws::ApiError;
@@ -68,9 +69,9 @@ impl Form {
     }
 
     /// The values of `NAME.member.1`, `NAME.member.2` and so on.
-    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+    pub(crate) fn list(&self, name: &str) -> Vec<ShortText> {
         let numbered = (1..=MAX_MEMBERS).map(|n| self.0.get(&format!("{name}.member.{n}")));
-        numbered.map_while(|value| value.cloned()).collect()
+        numbered.map_while(|value| value.map(ShortText::from)).collect()
     }
 
     /// The prefixes `NAME.member.1`, `NAME.member.2` and so on, under which there are parameters.

@@ -4,6 +4,7 @@ use poolkeeper_core::Machine;
 use poolkeeper_core::aws::{AwsCall, GroupQuery};
 use poolkeeper_core::event::Effect;
 use poolkeeper_core::notice::{Notice, PoolId};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::view::PoolView;
 
 /// The most pools a machine has.
@@ -51,12 +52,13 @@ impl Scope {
 
     fn is(&self, pool: &PoolView) -> bool {
         self.id == Some(pool.id)
-            || [&pool.group, &pool.arn].contains(&&self.name)
+            || pool.group == self.name
+            || pool.arn == self.name
             || pool.scale_set.eq_ignore_ascii_case(&self.name)
     }
 
     fn concerns(&self, machine: &Machine, pools: &[PoolView], effect: &Effect) -> bool {
-        let is_group = |name: &String| *name == self.name || pools.iter().any(|pool| pool.group == *name);
+        let is_group = |name: &ShortText| *name == self.name || pools.iter().any(|pool| pool.group == *name);
         match effect {
             Effect::Note(Notice::Pool { pool, .. }) => self.holds(machine, *pool),
             Effect::Note(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use poolkeeper_core::aws::AwsCall;
 use poolkeeper_core::event::Effect;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Duration;
 
 use super::model::{self, Capacity};
@@ -37,7 +38,7 @@ fn writes<'a>(moment: &Moment<'a>) -> impl Iterator<Item = (&'a str, Option<&'a 
 pub struct NoVictim {
     killed: u64,
     /// Whether the last write to a group was below the instances it was last seen to have, not all of them protected.
-    lowered: BTreeMap<String, bool>,
+    lowered: BTreeMap<ShortText, bool>,
 }
 
 impl Checker for NoVictim {
@@ -58,7 +59,7 @@ impl Checker for NoVictim {
         let ours = world.ledger().victims().rev().take(new).find(|victim| !victim.released || lowered(&victim.group));
         let objection = ours.map(|victim| format!("a job of {} lost its instance to a write of ours", victim.group));
         for (group, seen, desired) in writes(moment) {
-            self.lowered.insert(group.to_owned(), seen.is_none_or(|seen| exposes(seen, desired)));
+            self.lowered.insert(group.into(), seen.is_none_or(|seen| exposes(seen, desired)));
         }
         objection.map_or(Ok(()), Err)
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::reply::{Body, Reply};
 use poolkeeper_core::github::request::{CallKind, RequestId};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant};
 use serde::Deserialize;
 
@@ -151,9 +152,9 @@ pub struct Effort {
     messages: BTreeMap<u64, u32>,
     /// Jobs in lists of those that wait to be acquired.
     listed: BTreeMap<u64, u32>,
-    writes: BTreeMap<String, u32>,
+    writes: BTreeMap<ShortText, u32>,
     describes: u32,
-    instances: BTreeMap<(&'static str, String), u32>,
+    instances: BTreeMap<(&'static str, ShortText), u32>,
 }
 
 impl Checker for Effort {

@@ -6,6 +6,7 @@ use poolkeeper_core::aws::AwsReply;
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::request::{CallKind, Request, RequestId};
 use poolkeeper_core::notice::{Notice, PoolFact};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant};
 use serde::Deserialize;
 
@@ -235,10 +236,10 @@ struct Missed {
 #[derive(Debug, Default)]
 pub struct KeepsPools {
     /// The name of each.
-    known: BTreeMap<String, String>,
+    known: BTreeMap<String, ShortText>,
     /// The sets that a group of each name ever asked for.
-    asked_for: BTreeMap<String, BTreeSet<SetKey>>,
-    listing: BTreeMap<String, String>,
+    asked_for: BTreeMap<ShortText, BTreeSet<SetKey>>,
+    listing: BTreeMap<String, ShortText>,
     missed: BTreeMap<String, Missed>,
 }
 
@@ -263,7 +264,8 @@ impl Checker for KeepsPools {
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         for effect in moment.effects {
             let Effect::Note(Notice::Pool { group, fact: PoolFact::Gone, .. }) = effect else { continue };
-            let named = moment.observed.machine.is_some_and(|machine| machine.config().pools.contains_key(group));
+            let named =
+                moment.observed.machine.is_some_and(|machine| machine.config().pools.contains_key(group.as_str()));
             let namesake = self.let_go_of_namesake(moment, group);
             let missed = if namesake { None } else { self.let_go(group) };
             let proved = namesake || missed.is_some_and(|missed| missed.calmly) || self.is_replaced(moment, group);

@@ -110,7 +110,7 @@ fn is_wished_by_now(moment: &Moment<'_>, set: &str, got: &BTreeSet<String>) -> b
     let mut groups = moment.wire.group_names().filter_map(|name| moment.wire.group(name));
     groups.any(|group| {
         let labels = group.tags.iter().find(|tag| tag.key == "runs-on-labels").map(|tag| tag.value.to_lowercase());
-        let labels = labels.filter(|text| !text.trim().is_empty()).unwrap_or_else(|| set.to_lowercase());
+        let labels = labels.filter(|text| !text.trim().is_empty()).unwrap_or_else(|| set.to_lowercase().into());
         let is_of_set = runners::set_of(&group.tags).is_some_and(|key| key.name.eq_ignore_ascii_case(set));
         is_of_set && labels.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>() == *got
     })

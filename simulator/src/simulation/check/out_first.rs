@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use poolkeeper_core::aws::{AwsCall, InstanceCall};
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::notice::{Notice, PoolFact, Verdict};
+use poolkeeper_core::short_text::ShortText;
 
 use super::model::{self, Wish};
 use super::wire::GroupSeen;
@@ -16,8 +17,8 @@ use super::{Asked, Checker, Heard, Moment};
 /// had a call fail, only the machine knows when its turn is, until a write to it was taken.
 #[derive(Debug, Default)]
 pub struct OutFirst {
-    waiting: BTreeSet<String>,
-    troubled: BTreeSet<String>,
+    waiting: BTreeSet<ShortText>,
+    troubled: BTreeSet<ShortText>,
 }
 
 impl Checker for OutFirst {

@@ -13,6 +13,7 @@ use poolkeeper_core::github::message::Message;
 use poolkeeper_core::github::reply::{Body, Reply};
 use poolkeeper_core::github::request::{CallKind, HeaderName, Request, RequestId};
 use poolkeeper_core::notice::{Notice, PoolFact, PoolId};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Instant;
 
 pub use group::GroupSeen;
@@ -45,14 +46,14 @@ pub enum Asked {
     /// A call about instances.
     Instances {
         /// The group.
-        group: String,
+        group: ShortText,
         /// The call.
         call: InstanceCall,
     },
     /// A write of desired capacity.
     Write {
         /// The group.
-        group: String,
+        group: ShortText,
         /// The capacity.
         desired: u32,
     },
@@ -76,7 +77,7 @@ pub struct Wire {
     ended: Option<Flight>,
     message: Option<Message>,
     sets: BTreeMap<u64, SetSeen>,
-    groups: BTreeMap<String, GroupSeen>,
+    groups: BTreeMap<ShortText, GroupSeen>,
     /// Instances that run or come up, in all groups.
     instances: usize,
     /// The scale set that a pool was last tied to: two pools may have had groups of one name.
@@ -128,7 +129,7 @@ impl Wire {
 
     /// The names of the groups that were ever described.
     pub fn group_names(&self) -> impl Iterator<Item = &str> {
-        self.groups.keys().map(String::as_str)
+        self.groups.keys().map(ShortText::as_str)
     }
 
     /// Instances that run or come up, in all groups.

@@ -2,12 +2,13 @@
 
 use poolkeeper_core::aws::{AwsCall, AwsReply, Group, InstanceCall, LifecycleState};
 use poolkeeper_core::event::{Effect, Event};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant};
 
 use super::{Forger, Saboteur};
 
 fn write(forger: &mut Forger, group: &str, desired: u32) -> Effect {
-    Effect::Aws { id: forger.id(), call: AwsCall::SetDesiredCapacity { group: group.to_owned(), desired } }
+    Effect::Aws { id: forger.id(), call: AwsCall::SetDesiredCapacity { group: group.into(), desired } }
 }
 
 fn described(event: &Event) -> &[Group] {
@@ -111,7 +112,7 @@ impl Saboteur for Repeats {
 pub(super) struct Meddles {
     forger: Forger,
     rule: fn(&Group) -> Option<u32>,
-    wanted: Vec<(String, u32)>,
+    wanted: Vec<(ShortText, u32)>,
 }
 
 impl Meddles {

@@ -201,7 +201,7 @@ fn relabelled(scenario: &mut Scenario) {
     scenario.knobs.labels_create_only = true;
     let Some(pool) = scenario.pools.first() else { return };
     let (key, value) = ("runs-on-labels".to_owned(), "big fast".to_owned());
-    happens(scenario, What::SetTag { group: pool.group.clone(), key, value });
+    happens(scenario, What::SetTag { group: pool.group.clone(), key: key.into(), value: value.into() });
 }
 
 /// It happens in the middle of the scenario.

@@ -1,6 +1,7 @@
 //! Instances that get their runners from the daemon: what time and bad luck make of them.
 
 use poolkeeper_core::config::Runners;
+use poolkeeper_core::short_text::ShortText;
 
 use super::*;
 use crate::aws::GroupSpec;
@@ -28,7 +29,7 @@ pub(super) fn managed(idle: &str) -> SimulationConfig {
     config.daemon = Config::try_from(raw).unwrap();
     config.world.runners.managed = true;
     let mut group = group("acme", "linux");
-    group.tags.push(Tag { key: "runs-on-idle".to_owned(), value: idle.to_owned() });
+    group.tags.push(Tag { key: "runs-on-idle".into(), value: idle.into() });
     config.world.groups = vec![GroupSpec { max_size: 3, ..group }];
     config
 }
@@ -39,7 +40,7 @@ pub(super) fn key() -> SetKey {
 }
 
 /// The instances of all groups.
-pub(super) fn instances(simulation: &Simulation) -> Vec<String> {
+pub(super) fn instances(simulation: &Simulation) -> Vec<ShortText> {
     let groups = simulation.world().aws_model().groups();
     groups.flat_map(|group| group.instances.iter().map(|instance| instance.id.clone())).collect()
 }
@@ -82,7 +83,7 @@ fn about_to_shrink(seed: u64, open_gate: bool) -> Simulation {
     });
     simulation.run_for(Duration::from_secs(120));
     simulation.act(|world, at| {
-        let tag = Tag { key: "runs-on-idle".to_owned(), value: "0".to_owned() };
+        let tag = Tag { key: "runs-on-idle".into(), value: "0".into() };
         let name = world.aws_model().groups().next().unwrap().name.clone();
         world.aws_model_mut().set_tags(at.now, &[crate::aws::action::GroupTag { group: name, tag }]).unwrap();
     });

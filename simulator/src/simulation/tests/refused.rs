@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use poolkeeper_core::aws::AwsError;
+use poolkeeper_core::short_text::ShortText;
 
 use super::managed::{calls, instances, key, managed, until};
 use super::*;
@@ -26,7 +27,7 @@ fn desired(simulation: &Simulation) -> u32 {
     simulation.world().aws_model().groups().map(|group| group.desired).sum()
 }
 
-fn group_name(simulation: &Simulation) -> String {
+fn group_name(simulation: &Simulation) -> ShortText {
     simulation.world().aws_model().groups().next().unwrap().name.clone()
 }
 

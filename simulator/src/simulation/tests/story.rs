@@ -109,7 +109,7 @@ fn an_instance_that_is_one_too_many_is_ended_when_github_removed_its_runner() {
     kept.simulation.run_for(Duration::from_secs(60));
     kept.simulation.act(|world, at| {
         let name = world.aws_model().groups().next().unwrap().name.clone();
-        let tag = Tag { key: "runs-on-idle".to_owned(), value: "0".to_owned() };
+        let tag = Tag { key: "runs-on-idle".into(), value: "0".into() };
         world.aws_model_mut().set_tags(at.now, &[crate::aws::action::GroupTag { group: name, tag }]).unwrap();
     });
     let instance = kept.simulation.world().aws_model().groups().next().unwrap().instances[0].id.clone();

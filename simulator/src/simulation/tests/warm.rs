@@ -68,7 +68,7 @@ fn a_launch_hook_is_completed_where_the_tags_ask_for_it_and_only_there() {
         let mut config = with_group(|group| {
             group.launch_hook = Some(HOOK.to_owned());
             if asked {
-                group.tags.push(Tag { key: "runs-on-launch-hook".to_owned(), value: HOOK.to_owned() });
+                group.tags.push(Tag { key: "runs-on-launch-hook".into(), value: HOOK.into() });
             }
         });
         config.world.aws.hook_timeout = LONG;

@@ -8,6 +8,7 @@ use poolkeeper_core::github::reply::Body;
 use poolkeeper_core::github::request::{CallKind, RequestId};
 use poolkeeper_core::notice::{Decision, Notice, PoolFact, PoolId};
 use poolkeeper_core::seal::Sealed;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant};
 use poolkeeper_core::view::SessionView;
 
@@ -60,7 +61,7 @@ impl Judge for WithinBounds {
 #[derive(Debug, Default)]
 pub(crate) struct NoVictim {
     asked: BTreeMap<RequestId, Instant>,
-    groups: BTreeMap<String, (Instant, bool)>,
+    groups: BTreeMap<ShortText, (Instant, bool)>,
 }
 
 impl Judge for NoVictim {

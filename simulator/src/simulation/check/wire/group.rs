@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use poolkeeper_core::aws::{Group, Instance, LifecycleState, Tag};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Instant;
 
 /// An Auto Scaling group, as seen on the wire.
@@ -27,9 +28,9 @@ pub struct GroupSeen {
     /// Those that the newest describe shows.
     instances: Vec<Instance>,
     /// Those that were ever seen in service, healthy and protected.
-    ready: BTreeSet<String>,
+    ready: BTreeSet<ShortText>,
     /// Those that are being ended and take desired capacity along, while describes still show them as alive.
-    ending: BTreeSet<String>,
+    ending: BTreeSet<ShortText>,
     /// What desired capacity may be: as described, and as written.
     pub plausible: Vec<u32>,
     /// The tags.
@@ -158,7 +159,7 @@ impl GroupSeen {
     }
 
     /// Instances were protected.
-    pub(super) fn protected(&mut self, instances: &[String]) {
+    pub(super) fn protected(&mut self, instances: &[ShortText]) {
         for id in instances {
             if self.in_service().any(|instance| instance == id) {
                 self.ready.insert(id.clone());
@@ -172,7 +173,7 @@ impl GroupSeen {
 
     /// An instance is being ended, and takes desired capacity along.
     pub(super) fn shrinks(&mut self, instance: &str) {
-        self.ending.insert(instance.to_owned());
+        self.ending.insert(instance.into());
         for desired in self.plausible.clone() {
             self.may_be(desired.saturating_sub(1));
         }

@@ -8,6 +8,7 @@ use poolkeeper_core::aws::{AwsCall, AwsError, InstanceCall};
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::request::{CallKind, RequestId};
 use poolkeeper_core::notice::{Notice, PoolFact, RunnerFact};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant};
 
 use crate::simulation::check::{Asked, Checker, Heard, Moment, runner_in};
@@ -113,7 +114,7 @@ impl fmt::Display for Figures {
 pub(super) struct Meter {
     figures: Arc<Mutex<Figures>>,
     asked: BTreeMap<RequestId, String>,
-    issued: BTreeMap<String, Instant>,
+    issued: BTreeMap<ShortText, Instant>,
 }
 
 impl Meter {
@@ -139,7 +140,7 @@ impl Checker for Meter {
                 if let (Some(instance), Ok(reply)) = (self.asked.remove(id), result)
                     && reply.status == 200
                 {
-                    self.issued.insert(instance, at);
+                    self.issued.insert(instance.into(), at);
                 }
             }
             Event::AwsReply { result, .. } => {
