@@ -105,9 +105,9 @@ pub enum GroupQuery {
     /// Those whose tag `key` has the value `value` (filter `tag:KEY`).
     Tagged {
         /// The tag's key.
-        key: String,
+        key: ShortText,
         /// The tag's value.
-        value: String,
+        value: ShortText,
     },
     /// Those of these names, at most [`GROUPS_A_PAGE`].
     Named(Vec<ShortText>),

@@ -267,9 +267,7 @@ impl Aws {
                 };
                 match query {
                     GroupQuery::Tagged { key, value } => {
-                        describe
-                            .filters
-                            .push(Filter::Tag { key: key.clone().into(), values: vec![value.clone().into()] });
+                        describe.filters.push(Filter::Tag { key: key.clone(), values: vec![value.clone()] });
                     }
                     GroupQuery::Named(names) => describe.names.clone_from(names),
                 }

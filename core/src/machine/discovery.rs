@@ -1,7 +1,7 @@
 //! Finding groups: a listing of all every minute, and of those in motion every two seconds.
 
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ impl Machine {
         discovery.pages = 0;
         discovery.groups = 0;
         discovery.named = self.config.pools.keys().map(Into::into).collect();
-        let query = GroupQuery::Tagged { key: STACK_TAG.to_string(), value: self.config.stack.clone() };
+        let query = GroupQuery::Tagged { key: STACK_TAG.into(), value: self.config.stack.as_str().into() };
         self.aws.describe(Describe::Listing { query, next_token: None });
     }
 

@@ -86,8 +86,8 @@ mod tests {
     fn a_listing_without_end_is_cut() {
         let mut warm = Warm::default();
         warm.begins();
-        let ids: Vec<_> = (0..MOST_MEMBERS).map(|n| alloc::format!("i-{n}")).collect();
-        let members = ids.into_iter().map(|id| WarmMember { id: id.into(), state: "Warmed:Stopped".into() }).collect();
+        let member = |n| WarmMember { id: alloc::format!("i-{n}").into(), state: "Warmed:Stopped".into() };
+        let members = (0..MOST_MEMBERS).map(member).collect();
         assert!(!warm.page(members, true));
     }
 }

@@ -1,6 +1,7 @@
 //! Groups and instances as replies show them, as the core wants them.
 
 use poolkeeper_core::aws::{AwsError, AwsReply, Group, Instance, LifecycleState, Tag, WarmMember, WarmPool};
+use poolkeeper_core::short_text::ShortText;
 
 use super::xml;
 
@@ -65,7 +66,7 @@ struct Draft {
 
 #[derive(Default)]
 struct InstanceDraft {
-    id: String,
+    id: ShortText,
     state: String,
     healthy: bool,
     protected: bool,
@@ -119,7 +120,7 @@ impl Draft {
 impl InstanceDraft {
     fn absorb(&mut self, name: &str, text: &str) {
         match name {
-            "InstanceId" => text.clone_into(&mut self.id),
+            "InstanceId" => self.id = text.into(),
             "LifecycleState" => text.clone_into(&mut self.state),
             "HealthStatus" => self.healthy = text.eq_ignore_ascii_case(HEALTHY),
             "ProtectedFromScaleIn" => self.protected = is_true(text),
@@ -129,7 +130,7 @@ impl InstanceDraft {
 
     fn finish(self) -> Instance {
         let Self { id, state, healthy, protected } = self;
-        Instance { waits: state == HELD, id: id.into(), state: LifecycleState::from(state), healthy, protected }
+        Instance { waits: state == HELD, id, state: LifecycleState::from(state), healthy, protected }
     }
 }
 

@@ -9,6 +9,7 @@ use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::reply::{TransportError, TransportErrorKind};
 use poolkeeper_core::github::request::{CallKind, Request};
 use poolkeeper_core::notice::Verdict;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::view::PoolView;
 use serde::Deserialize;
 
@@ -27,7 +28,7 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedPool {
     /// The group's name.
-    pub group: String,
+    pub group: ShortText,
     /// How it would be treated.
     pub verdict: Verdict,
     /// Its scale set's name; empty for a refused group.
@@ -114,7 +115,7 @@ impl Withheld {
             (_, None, None) => return None,
         };
         Some(PlannedPool {
-            group: pool.group.to_string(),
+            group: pool.group,
             verdict: pool.verdict,
             scale_set: pool.scale_set,
             standing,

@@ -271,7 +271,7 @@ impl Collector {
                 return;
             }
         }
-        let said = notice_text::tell(&Notice::Pool { pool: id, group: String::new().into(), fact: fact.clone() });
+        let said = notice_text::tell(&Notice::Pool { pool: id, group: ShortText::default(), fact: fact.clone() });
         let class = class_of_fact(fact, said.level);
         let pool = self.by_id.get(&id).and_then(|place| self.pools.get(*place));
         let waited = pool.and_then(|pool| pool.surplus_before).filter(|_| class == MarkerClass::Lower);

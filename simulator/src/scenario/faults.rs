@@ -1,7 +1,8 @@
 //! The kinds of trouble that a drawn scenario may turn on.
 
-use poolkeeper_core::short_text::ShortText;
 use std::collections::BTreeMap;
+
+use poolkeeper_core::short_text::ShortText;
 
 use super::Scenario;
 use super::draw::{Dice, pool};

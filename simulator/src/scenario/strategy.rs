@@ -1,12 +1,12 @@
 //! Scenarios as a proptest strategy draws them: the same data as a seed's, and what fails shrinks to a short story that
 //! is kept as a file for `poolkeeper-sim fuzz FILE`.
 
-use poolkeeper_core::short_text::ShortText;
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use poolkeeper_core::short_text::ShortText;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{TestError, TestRunner};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use poolkeeper_core::aws::{AwsCall, GroupQuery, InstanceCall};
 use poolkeeper_core::github::request::{RequestId, Slot};
+use poolkeeper_core::short_text::ShortText;
 use serde_json::Value;
 
 const DAEMON: &str = include_str!("../../../deploy/iam/daemon.json");
@@ -41,9 +42,9 @@ fn the_daemon_may_do_what_it_calls_and_nothing_else() {
         InstanceCall::WarmMembers { next_token: None },
     ];
     let mut calls: Vec<_> =
-        of_instances.into_iter().map(|call| AwsCall::Instances { group: String::new().into(), call }).collect();
+        of_instances.into_iter().map(|call| AwsCall::Instances { group: ShortText::default(), call }).collect();
     calls.push(AwsCall::DescribeGroups { query: GroupQuery::Named(vec![]), next_token: None });
-    calls.push(AwsCall::SetDesiredCapacity { group: String::new().into(), desired: 0 });
+    calls.push(AwsCall::SetDesiredCapacity { group: ShortText::default(), desired: 0 });
     let service = |action: &str| if action.ends_with("Parameter") { "ssm" } else { "autoscaling" };
     let mut called: BTreeSet<_> =
         calls.iter().map(|call| format!("{}:{}", service(call.action()), call.action())).collect();

@@ -1,7 +1,8 @@
 //! The parameters of a query request.
 
-use poolkeeper_core::short_text::ShortText;
 use std::collections::BTreeMap;
+
+use poolkeeper_core::short_text::ShortText;
 
 use crate::aws::ApiError;
 use crate::http::HttpRequest;
