@@ -90,7 +90,7 @@ pub enum InstanceCall {
         /// The instance.
         instance: ShortText,
         /// The hook's name.
-        hook: String,
+        hook: ShortText,
     },
     /// `DescribeWarmPool` with `MaxRecords` = [`WARM_MEMBERS_A_PAGE`].
     WarmMembers {
@@ -234,7 +234,7 @@ pub struct Instance {
 
 /// `LifecycleState` of an instance. AWS keeps adding states: an unknown one is kept as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
+#[serde(from = "ShortText", into = "ShortText")]
 pub enum LifecycleState {
     /// `Pending`, `Pending:Wait`, `Pending:Proceed`: on its way to `InService`.
     Pending,
@@ -243,11 +243,24 @@ pub enum LifecycleState {
     /// `Terminating…`: on its way out.
     Terminating,
     /// Any other state, as AWS wrote it.
-    Other(String),
+    Other(ShortText),
 }
 
-impl From<String> for LifecycleState {
-    fn from(text: String) -> Self {
+impl LifecycleState {
+    /// The state as AWS names it, without `:Wait` or `:Proceed`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Pending => "Pending",
+            Self::InService => "InService",
+            Self::Terminating => "Terminating",
+            Self::Other(text) => text,
+        }
+    }
+}
+
+impl From<ShortText> for LifecycleState {
+    fn from(text: ShortText) -> Self {
         match text.as_str() {
             "InService" => Self::InService,
             "Pending" | "Pending:Wait" | "Pending:Proceed" => Self::Pending,
@@ -257,13 +270,11 @@ impl From<String> for LifecycleState {
     }
 }
 
-impl From<LifecycleState> for String {
+impl From<LifecycleState> for ShortText {
     fn from(state: LifecycleState) -> Self {
         match state {
-            LifecycleState::Pending => "Pending".into(),
-            LifecycleState::InService => "InService".into(),
-            LifecycleState::Terminating => "Terminating".into(),
             LifecycleState::Other(text) => text,
+            LifecycleState::Pending | LifecycleState::InService | LifecycleState::Terminating => state.as_str().into(),
         }
     }
 }

@@ -9,6 +9,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::github::scope::{ScopeError, ServerUrl};
+use crate::short_text::ShortText;
 use crate::time::Duration;
 
 mod defences;
@@ -33,7 +34,7 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RawConfig {
     /// The stack this daemon serves: the value of the tag `runs-on-stack`.
-    pub stack: String,
+    pub stack: ShortText,
     /// Who owns the sessions, in GitHub's eyes: usually the host's name.
     pub owner: String,
     /// Who we are, in the User-Agent.
@@ -49,7 +50,7 @@ pub struct RawConfig {
     pub pool: PoolDefaults,
     /// Groups named in the config, by group name: they need no tags.
     #[serde(default)]
-    pub pools: BTreeMap<String, PoolOverrides>,
+    pub pools: BTreeMap<ShortText, PoolOverrides>,
     /// Defences that tests switch off to see them matter.
     #[serde(default, skip_serializing_if = "Defences::all_on")]
     pub defences: Defences,
@@ -170,7 +171,7 @@ pub struct PoolOverrides {
     pub idle: Option<u32>,
     pub boot_deadline: Option<Duration>,
     pub max_job_time: Option<Duration>,
-    pub launch_hook: Option<String>,
+    pub launch_hook: Option<ShortText>,
     pub paused: Option<bool>,
 }
 

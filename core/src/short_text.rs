@@ -1,5 +1,5 @@
-//! Short texts.
+//! How names, tags and ids are held.
 
-/// A name, a tag or an instance id: up to 24 bytes of it stand where a `String` would keep its address, so that a page
-/// of groups is read, compared and freed without an allocation for each of its texts.
+/// A name, a tag or an id. One of at most 24 bytes is held in place, without an allocation; a longer one as a `String`
+/// is. Texts that are usually longer (ARNs, job ids, messages for people) stay `String`s.
 pub use compact_str::CompactString as ShortText;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::aws::Group;
 use crate::config::{ANY_ORG, Config, OnGroupGone, PoolOverrides, Runners};
 use crate::github::scope::Scope;
+use crate::short_text::ShortText;
 use crate::time::Duration;
 
 /// The tag by which groups are found.
@@ -51,7 +52,7 @@ pub(crate) struct PoolSpec {
     pub(crate) max_job_time: Option<Duration>,
     /// The launch hook that is completed for instances that wait in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) launch_hook: Option<String>,
+    pub(crate) launch_hook: Option<ShortText>,
     pub(crate) paused: bool,
     /// Whether we give its instances their runners.
     #[serde(default)]
@@ -73,7 +74,7 @@ fn fault<T>(problem: &str, mend: &str) -> Result<T, Fault> {
 
 /// Reads a group: the pool it is to be.
 pub(crate) fn resolve(group: &Group, config: &Config) -> Result<PoolSpec, Fault> {
-    let asked = match config.pools.get(group.name.as_str()) {
+    let asked = match config.pools.get(&group.name) {
         Some(named) => named.clone(),
         None => from_tags(group)?,
     };
@@ -163,7 +164,8 @@ fn refuse_what_cannot_be_driven(group: &Group) -> Result<(), Fault> {
 }
 
 fn from_tags(group: &Group) -> Result<PoolOverrides, Fault> {
-    let tag = |key: &str| group.tags.iter().find(|tag| tag.key == key).map(|tag| tag.value.trim().to_owned());
+    let value = |key: &str| group.tags.iter().find(|tag| tag.key == key).map(|tag| tag.value.trim());
+    let tag = |key: &str| value(key).map(ToOwned::to_owned);
     Ok(PoolOverrides {
         org: tag("runs-on-org"),
         pool: tag("runs-on-pool"),
@@ -177,7 +179,7 @@ fn from_tags(group: &Group) -> Result<PoolOverrides, Fault> {
         idle: number("runs-on-idle", tag("runs-on-idle"))?,
         boot_deadline: span("runs-on-boot-deadline", tag("runs-on-boot-deadline"))?,
         max_job_time: span("runs-on-max-job-time", tag("runs-on-max-job-time"))?,
-        launch_hook: tag("runs-on-launch-hook"),
+        launch_hook: value("runs-on-launch-hook").map(ShortText::from),
         paused: flag("runs-on-paused", tag("runs-on-paused"))?,
     })
 }

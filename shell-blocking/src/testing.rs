@@ -89,7 +89,7 @@ pub(crate) fn config() -> DaemonConfig {
         force_ghes: false,
     };
     let raw = RawConfig {
-        stack: "test".to_owned(),
+        stack: "test".into(),
         owner: "test".to_owned(),
         connections: BTreeMap::from([("main".to_owned(), connection)]),
         ..RawConfig::default()

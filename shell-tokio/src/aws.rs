@@ -22,6 +22,7 @@ use aws_smithy_http_client::Builder;
 use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, GroupQuery};
 use poolkeeper_core::event::Event;
 use poolkeeper_core::github::request::RequestId;
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_shell::aws;
 use poolkeeper_shell::config::AwsSettings;
 use poolkeeper_shell::start::StartProblem;
@@ -105,8 +106,8 @@ impl Aws {
         let name = call.action();
         let result = match call {
             AwsCall::DescribeGroups { query, next_token } => self.describe(query, next_token).await,
-            AwsCall::SetDesiredCapacity { group, desired } => self.set_desired_capacity(group.into(), desired).await,
-            AwsCall::Instances { group, call } => self.about_instances(group.into(), call).await,
+            AwsCall::SetDesiredCapacity { group, desired } => self.set_desired_capacity(group, desired).await,
+            AwsCall::Instances { group, call } => self.about_instances(group, call).await,
         };
         let outcome = result.as_ref().map_or_else(aws::kind, |_| "ok");
         self.telemetry.aws_call(name, outcome, started.elapsed());
@@ -130,7 +131,7 @@ impl Aws {
         Ok(AwsReply::Groups { groups, next_token: output.next_token.filter(|t| !t.is_empty()) })
     }
 
-    async fn set_desired_capacity(&self, group: String, desired: u32) -> Result<AwsReply, AwsError> {
+    async fn set_desired_capacity(&self, group: ShortText, desired: u32) -> Result<AwsReply, AwsError> {
         let desired = i32::try_from(desired)
             .map_err(|_| AwsError::Validation { message: format!("{desired} is more than AWS can count") })?;
         self.client

@@ -22,7 +22,7 @@ pub(crate) fn config() -> Config {
         force_ghes: false,
     };
     let raw = RawConfig {
-        stack: "test".to_owned(),
+        stack: "test".into(),
         owner: "here".to_owned(),
         build: Build::default(),
         connections: BTreeMap::from([("main".to_owned(), connection)]),

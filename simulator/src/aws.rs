@@ -106,7 +106,7 @@ pub struct GroupSpec {
     /// How many instances stand by in the warm pool.
     pub warm_size: u32,
     /// The launch hook that holds instances on their way into service until it is completed.
-    pub launch_hook: Option<String>,
+    pub launch_hook: Option<ShortText>,
 }
 
 /// Whose doing a change is.
@@ -215,7 +215,7 @@ pub struct Aws {
     /// Warm pools, by group.
     warm: BTreeMap<ShortText, warm::WarmPoolModel>,
     /// Launch hooks, by group.
-    hooks: BTreeMap<ShortText, String>,
+    hooks: BTreeMap<ShortText, ShortText>,
     /// Groups that describes leave out, although they exist.
     hidden: BTreeSet<ShortText>,
     /// Groups whose instances were ever without protection from scale-in by somebody's choice.

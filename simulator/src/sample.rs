@@ -114,7 +114,7 @@ fn daemon() -> Config {
         force_ghes: false,
     };
     let raw = RawConfig {
-        stack: crate::sandbox::scenery::STACK.to_owned(),
+        stack: crate::sandbox::scenery::STACK.into(),
         owner: "sample".to_owned(),
         connections: [("main".to_owned(), main)].into(),
         ..RawConfig::default()

@@ -198,7 +198,7 @@ impl PoolPlan {
             tags: self.tags(),
             warm_pool: (self.warm > 0).then(WarmPool::default),
             warm_size: self.warm,
-            launch_hook: self.hook.then(|| LAUNCH_HOOK.to_owned()),
+            launch_hook: self.hook.then(|| LAUNCH_HOOK.into()),
             ..GroupSpec::default()
         }
     }

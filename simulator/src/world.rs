@@ -116,7 +116,7 @@ pub struct LeftBehind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GroupState {
     /// Its name.
-    pub name: String,
+    pub name: ShortText,
     /// The scale set its tags name.
     pub set: Option<SetKey>,
     /// `MinSize`.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::github::message::{Message, Statistics};
 use crate::github::request::Slot;
+use crate::short_text::ShortText;
 
 /// What a call answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +119,7 @@ pub struct Runner {
     pub id: u64,
     /// Its name.
     #[serde(default)]
-    pub name: String,
+    pub name: ShortText,
     /// The scale set it belongs to.
     #[serde(default)]
     pub runner_scale_set_id: u64,

@@ -96,8 +96,8 @@ impl Machine {
         discovery.listing += 1;
         discovery.pages = 0;
         discovery.groups = 0;
-        discovery.named = self.config.pools.keys().map(Into::into).collect();
-        let query = GroupQuery::Tagged { key: STACK_TAG.into(), value: self.config.stack.as_str().into() };
+        discovery.named = self.config.pools.keys().cloned().collect();
+        let query = GroupQuery::Tagged { key: STACK_TAG.into(), value: self.config.stack.clone() };
         self.aws.describe(Describe::Listing { query, next_token: None });
     }
 

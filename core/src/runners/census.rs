@@ -85,10 +85,10 @@ impl Runners {
         let left = |runner: &&Runner| {
             let idle = runner.status != RunnerStatus::Online && runner.busy != Some(true);
             let is_ours = runner.runner_scale_set_id == scale_set && runner.name.starts_with(INSTANCE);
-            is_ours && idle && !self.by_instance.contains_key(runner.name.as_str())
+            is_ours && idle && !self.by_instance.contains_key(&runner.name)
         };
         for runner in runners.iter().filter(|runner| runner.runner_scale_set_id == scale_set) {
-            let member = self.by_instance.get(runner.name.as_str()).and_then(|id| self.members.get_mut(id));
+            let member = self.by_instance.get(&runner.name).and_then(|id| self.members.get_mut(id));
             if let Some(member) = member.filter(|member| member.stage == Stage::Stranger) {
                 member.stage = Stage::Unknown;
                 member.not_before = now;

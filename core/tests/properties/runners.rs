@@ -424,7 +424,7 @@ impl World {
         self.last_slot += 1;
         let id = self.last_runner;
         self.runners.insert(id, Registered { instance: instance.clone(), online: false, busy: false });
-        let runner = Runner { id, name: instance.to_string(), runner_scale_set_id: SET, ..Runner::default() };
+        let runner = Runner { id, name: instance.clone(), runner_scale_set_id: SET, ..Runner::default() };
         Ok(Answer::JitConfig { runner, config: Slot(RequestId(self.last_slot)) })
     }
 

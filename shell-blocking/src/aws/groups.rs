@@ -67,7 +67,7 @@ struct Draft {
 #[derive(Default)]
 struct InstanceDraft {
     id: ShortText,
-    state: String,
+    state: ShortText,
     healthy: bool,
     protected: bool,
 }
@@ -121,7 +121,7 @@ impl InstanceDraft {
     fn absorb(&mut self, name: &str, text: &str) {
         match name {
             "InstanceId" => self.id = text.into(),
-            "LifecycleState" => text.clone_into(&mut self.state),
+            "LifecycleState" => self.state = text.into(),
             "HealthStatus" => self.healthy = text.eq_ignore_ascii_case(HEALTHY),
             "ProtectedFromScaleIn" => self.protected = is_true(text),
             _ => {}

@@ -19,14 +19,14 @@ pub(super) enum Wanted {
     /// A config to store.
     Put {
         /// For which instance.
-        instance: String,
+        instance: ShortText,
         /// Where it is.
         config: Slot,
     },
     /// A config to delete.
     Delete {
         /// Of which instance.
-        instance: String,
+        instance: ShortText,
     },
 }
 
@@ -100,8 +100,8 @@ fn about_instances(form: Form, group: &str, call: InstanceCall) -> Wanted {
             .with("MaxRecords", &WARM_MEMBERS_A_PAGE.to_string())
             .with_token(next_token)
             .query(groups::warm_members),
-        InstanceCall::PutConfig { instance, config } => Wanted::Put { instance: instance.to_string(), config },
-        InstanceCall::DeleteConfig { instance } => Wanted::Delete { instance: instance.to_string() },
+        InstanceCall::PutConfig { instance, config } => Wanted::Put { instance, config },
+        InstanceCall::DeleteConfig { instance } => Wanted::Delete { instance },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use aws_sdk_autoscaling::types::{AutoScalingGroup, Instance as SdkInstance, MixedInstancesPolicy, TagDescription};
 use poolkeeper_core::aws::{AwsError, Group, Instance, LifecycleState, Tag, WarmMember, WarmPool};
+use poolkeeper_core::short_text::ShortText;
 
 const UNITS: &str = "units";
 const HEALTHY: &str = "healthy";
@@ -51,7 +52,7 @@ fn has_weights(policy: &MixedInstancesPolicy) -> bool {
 }
 
 fn instance(sdk: SdkInstance) -> Instance {
-    let state = sdk.lifecycle_state.map(|state| state.as_str().to_owned()).unwrap_or_default();
+    let state = sdk.lifecycle_state.map(|state| ShortText::from(state.as_str())).unwrap_or_default();
     Instance {
         waits: state == HELD,
         id: sdk.instance_id.unwrap_or_default().into(),
@@ -63,8 +64,8 @@ fn instance(sdk: SdkInstance) -> Instance {
 
 /// A member of a warm pool; one without an id is none.
 pub(super) fn warm_member(sdk: SdkInstance) -> Option<WarmMember> {
-    let state = sdk.lifecycle_state.map(|state| state.as_str().to_owned()).unwrap_or_default();
-    Some(WarmMember { id: sdk.instance_id?.into(), state: state.into() })
+    let state = sdk.lifecycle_state.map(|state| ShortText::from(state.as_str())).unwrap_or_default();
+    Some(WarmMember { id: sdk.instance_id?.into(), state })
 }
 
 fn tag(sdk: TagDescription) -> Tag {

@@ -1,13 +1,14 @@
 //! Calls about instances of a group.
 
 use poolkeeper_core::aws::{AwsError, AwsReply, InstanceCall, WARM_MEMBERS_A_PAGE};
+use poolkeeper_core::short_text::ShortText;
 
 use poolkeeper_shell::aws::CONTINUE;
 
 use super::{Aws, CALL_TIMEOUT, fault, group};
 
 impl Aws {
-    pub(super) async fn about_instances(&self, group: String, call: InstanceCall) -> Result<AwsReply, AwsError> {
+    pub(super) async fn about_instances(&self, group: ShortText, call: InstanceCall) -> Result<AwsReply, AwsError> {
         match call {
             InstanceCall::Protect { instances } => {
                 let call = self.client.set_instance_protection().auto_scaling_group_name(group);
@@ -31,7 +32,7 @@ impl Aws {
         Ok(AwsReply::Done)
     }
 
-    async fn warm_members(&self, name: String, next_token: Option<String>) -> Result<AwsReply, AwsError> {
+    async fn warm_members(&self, name: ShortText, next_token: Option<String>) -> Result<AwsReply, AwsError> {
         let page = i32::try_from(WARM_MEMBERS_A_PAGE).unwrap_or(i32::MAX);
         let call = self.client.describe_warm_pool().auto_scaling_group_name(name).max_records(page);
         let output = call.set_next_token(next_token).send().await.map_err(fault::aws_error)?;

@@ -85,7 +85,7 @@ async fn list(operator: &mut Operator) -> Result<Vec<Runner>, Failure> {
 
 async fn find(service: Service, args: &NamedArgs) -> Result<(Operator, Runner), Failure> {
     let Service { mut operator, name, .. } = service;
-    let Answer::Runner(found) = operator.call(Call::RunnerByName { name: args.name.clone().into() }).await? else {
+    let Answer::Runner(found) = operator.call(Call::RunnerByName { name: args.name.as_str().into() }).await? else {
         return Err(unexpected(CallKind::RunnerByName));
     };
     let Some(runner) = found else {

@@ -7,6 +7,7 @@ use poolkeeper_core::config::{
     Build, Config, ConnectionConfig, CredentialKind, Defences, OnGroupGone, OrgWalls, PoolDefaults, PoolOverrides,
     RawConfig, Runners,
 };
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Duration;
 use toml::{Table, Value};
 
@@ -35,7 +36,7 @@ pub(super) fn read(
     name_pools(&source, &mut table)?;
     let mut environment = environment::apply(variables, &mut source, &mut table)?;
     let mut root = Section::root(&source, table);
-    let stack = root.text("stack")?.unwrap_or_default();
+    let stack = root.text("stack")?.map(ShortText::from).unwrap_or_default();
     let owner = root.text("owner")?.unwrap_or_else(host_name);
     let state_dir = path(&mut root, "state_dir")?;
     let (connections, github) = read_connections(&mut root, environment.force_ghes)?;
@@ -271,7 +272,7 @@ fn read_journal(root: &mut Section<'_>) -> Result<Option<JournalSettings>, Confi
     Ok(Some(settings))
 }
 
-fn read_pools(root: &mut Section<'_>) -> Result<BTreeMap<String, PoolOverrides>, ConfigProblem> {
+fn read_pools(root: &mut Section<'_>) -> Result<BTreeMap<ShortText, PoolOverrides>, ConfigProblem> {
     let mut pools = BTreeMap::new();
     for (group, mut section) in root.named_sections("pools")? {
         let overrides = PoolOverrides {
@@ -287,11 +288,11 @@ fn read_pools(root: &mut Section<'_>) -> Result<BTreeMap<String, PoolOverrides>,
             idle: section.count("idle")?,
             boot_deadline: span(&mut section, "boot_deadline")?,
             max_job_time: span(&mut section, "max_job_time")?,
-            launch_hook: section.text("launch_hook")?,
+            launch_hook: section.text("launch_hook")?.map(ShortText::from),
             paused: section.flag("paused")?,
         };
         section.end()?;
-        pools.insert(group, overrides);
+        pools.insert(group.into(), overrides);
     }
     Ok(pools)
 }

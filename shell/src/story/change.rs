@@ -182,7 +182,7 @@ impl Change {
 
 impl Change {
     /// The group whose capacity it is.
-    pub(super) fn group(&self) -> &str {
+    pub(super) const fn group(&self) -> &ShortText {
         &self.group
     }
 

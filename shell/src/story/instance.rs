@@ -121,7 +121,7 @@ impl InstanceTeller {
         self.group.clone_from(&group.name);
         let health = if healthy { "" } else { ", not healthy" };
         let protection = if protected { ", protected from scale-in" } else { "" };
-        let as_is = format!("{}{health}{protection}", String::from(is.state.clone()));
+        let as_is = format!("{}{health}{protection}", is.state.as_str());
         let why = self.launches.get(&group.name).filter(|_| is_new).map(|(at_ms, why)| {
             let ago = span(now.unix_ms.saturating_sub(*at_ms));
             format!("; {why}, {ago} before")
@@ -315,7 +315,7 @@ impl Teller for InstanceTeller {
             if decision.to > decision.from {
                 let Decision { from, to, .. } = decision;
                 let why = format!("desired capacity went {from} -> {to}");
-                self.launches.insert(change.group().into(), (step.now.unix_ms, why));
+                self.launches.insert(change.group().clone(), (step.now.unix_ms, why));
             }
         }
         for notice in step.notices() {

@@ -1,4 +1,5 @@
 use poolkeeper_core::notice::{Decision, PoolId};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Duration as Span;
 
 use super::*;
@@ -54,12 +55,12 @@ fn jobs_are_counted_under_arcs_names() {
 #[test]
 fn starts_configs_and_ends_of_managed_instances_are_counted() {
     let telemetry = Telemetry::new("prod");
-    let instance = || "i-1".to_owned();
+    let instance = || ShortText::from("i-1");
     for fact in [
-        RunnerFact::Up { instance: instance().into(), warm: true, took: Span::from_secs(7) },
-        RunnerFact::Up { instance: instance().into(), warm: false, took: Span::from_secs(45) },
-        RunnerFact::Served { instance: instance().into(), runner: 3 },
-        RunnerFact::Free { instance: instance().into(), proof: Proof::Ended },
+        RunnerFact::Up { instance: instance(), warm: true, took: Span::from_secs(7) },
+        RunnerFact::Up { instance: instance(), warm: false, took: Span::from_secs(45) },
+        RunnerFact::Served { instance: instance(), runner: 3 },
+        RunnerFact::Free { instance: instance(), proof: Proof::Ended },
     ] {
         telemetry.notice(&notice(PoolFact::Runner(fact)), at(0));
     }

@@ -38,7 +38,7 @@ pub enum Action {
         /// The group's name.
         group: ShortText,
         /// The hook's name.
-        hook: String,
+        hook: ShortText,
         /// The instance.
         id: ShortText,
     },

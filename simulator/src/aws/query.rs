@@ -8,7 +8,6 @@ mod reply;
 mod xml;
 
 use poolkeeper_core::aws::Tag;
-use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Now;
 
 use super::action::{Action, Describe, Filter, GroupChange, GroupTag};
@@ -48,14 +47,14 @@ pub fn error_reply(status: u16, code: &'static str, message: &str) -> HttpRespon
 }
 
 fn read(name: &str, form: &Form) -> Result<Action, ApiError> {
-    let group = || form.required("AutoScalingGroupName").map(ShortText::from);
+    let group = || form.name("AutoScalingGroupName");
     Ok(match name {
         "DescribeAutoScalingGroups" => Action::Describe(describe(form)?),
         "SetDesiredCapacity" => {
             Action::SetDesiredCapacity { group: group()?, desired: form.required_number("DesiredCapacity")? }
         }
         "TerminateInstanceInAutoScalingGroup" => Action::Terminate {
-            id: form.required("InstanceId")?.into(),
+            id: form.name("InstanceId")?,
             decrement: form.required_flag("ShouldDecrementDesiredCapacity")?,
         },
         "SetInstanceProtection" => Action::SetProtection {
@@ -65,8 +64,8 @@ fn read(name: &str, form: &Form) -> Result<Action, ApiError> {
         },
         "CompleteLifecycleAction" => Action::CompleteHook {
             group: group()?,
-            hook: form.required("LifecycleHookName")?,
-            id: form.required("InstanceId")?.into(),
+            hook: form.name("LifecycleHookName")?,
+            id: form.name("InstanceId")?,
         },
         "DescribeWarmPool" => Action::DescribeWarmPool {
             group: group()?,
@@ -127,13 +126,13 @@ fn group_spec(form: &Form) -> Result<GroupSpec, ApiError> {
     let weights =
         form.members(overrides).iter().any(|prefix| form.text(&format!("{prefix}.WeightedCapacity")).is_some());
     let by_units = form.text("DesiredCapacityType").is_none_or(|kind| kind == "units");
-    let name = form.required("AutoScalingGroupName")?;
+    let name = form.name("AutoScalingGroupName")?;
     let mut tags = Vec::new();
     for prefix in form.members("Tags") {
         tags.push(tag(form, &prefix)?);
     }
     Ok(GroupSpec {
-        name: name.into(),
+        name,
         min_size: form.required_number("MinSize")?,
         max_size: form.required_number("MaxSize")?,
         desired: form.number("DesiredCapacity")?,
@@ -150,7 +149,7 @@ fn group_spec(form: &Form) -> Result<GroupSpec, ApiError> {
 fn tags(form: &Form) -> Result<Vec<GroupTag>, ApiError> {
     let prefixes = form.members("Tags");
     let read = |prefix: &String| {
-        let group = form.required(&format!("{prefix}.ResourceId"))?.into();
+        let group = form.name(&format!("{prefix}.ResourceId"))?;
         Ok(GroupTag { group, tag: tag(form, prefix)? })
     };
     prefixes.iter().map(read).collect()
@@ -158,7 +157,7 @@ fn tags(form: &Form) -> Result<Vec<GroupTag>, ApiError> {
 
 fn tag(form: &Form, prefix: &str) -> Result<Tag, ApiError> {
     Ok(Tag {
-        key: form.required(&format!("{prefix}.Key"))?.into(),
+        key: form.name(&format!("{prefix}.Key"))?,
         value: form.text(&format!("{prefix}.Value")).unwrap_or_default().into(),
     })
 }

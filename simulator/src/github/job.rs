@@ -1,5 +1,6 @@
 //! Jobs: queued, assigned to a scale set, taken by a runner, ended.
 
+use poolkeeper_core::short_text::ShortText;
 use serde::{Deserialize, Serialize};
 
 use super::reply::{UNSET_TIME, timestamp, timestamp_or_unset};
@@ -68,12 +69,12 @@ pub enum Fact {
         /// The job.
         job: JobId,
         /// The runner's name.
-        runner: String,
+        runner: ShortText,
     },
     /// A runner was removed by a call.
     RunnerRemoved {
         /// The runner's name.
-        runner: String,
+        runner: ShortText,
     },
     /// A job ended.
     Ended {
@@ -82,7 +83,7 @@ pub enum Fact {
         /// How.
         result: JobResult,
         /// The name of the runner that had it, if any: it is deregistered now.
-        runner: Option<String>,
+        runner: Option<ShortText>,
     },
 }
 
@@ -297,7 +298,7 @@ impl GitHub {
         }
     }
 
-    fn tell_end(&mut self, set_id: u64, id: JobId, result: JobResult, by: Option<(u64, String)>) {
+    fn tell_end(&mut self, set_id: u64, id: JobId, result: JobResult, by: Option<(u64, ShortText)>) {
         let Some(mut element) = self.element(id, "JobCompleted") else { return };
         let (runner_id, runner_name) = by.unwrap_or_default();
         element.result = Some(result.on_the_wire());

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use poolkeeper_core::short_text::ShortText;
 
 use super::reply::{AGENT_EXISTS, AGENT_NOT_FOUND, BAD_ARGUMENT, JOB_STILL_RUNNING, empty, json};
 use super::scale_set::set_not_found;
@@ -19,7 +20,7 @@ const JIT_FILLER: usize = 3000;
 #[derive(Clone, Debug)]
 pub(super) struct Runner {
     pub(super) id: u64,
-    pub(super) name: String,
+    pub(super) name: ShortText,
     pub(super) scope: String,
     pub(super) set: u64,
     pub(super) online: bool,
@@ -190,8 +191,9 @@ impl GitHub {
         let id = self.last_runner;
         set.runners.insert(id);
         let scope = set.scope.clone();
-        self.tenant_mut(&scope).runners.insert(name.to_owned(), id);
-        let runner = Runner { id, name: name.to_owned(), scope, set: set_id, online: false, job: None };
+        let name = ShortText::from(name);
+        self.tenant_mut(&scope).runners.insert(name.clone(), id);
+        let runner = Runner { id, name, scope, set: set_id, online: false, job: None };
         self.runners.insert(id, runner);
         id
     }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use poolkeeper_core::short_text::ShortText;
+
 use super::reply::{BAD_ARGUMENT, GROUP_NOT_FOUND, SET_EXISTS, SET_NOT_FOUND, empty, json, timestamp};
 use super::session::Session;
 use super::wire::{List, SetRequest, WireGroup, WireJob, WireLabel, WireSet, WireSetting, WireStatistics};
@@ -22,7 +24,7 @@ pub(super) struct Tenant {
     pub(super) groups: Vec<(u64, String)>,
     /// Scale sets by name in lower case and runner group.
     pub(super) sets: BTreeMap<(String, u64), u64>,
-    pub(super) runners: BTreeMap<String, u64>,
+    pub(super) runners: BTreeMap<ShortText, u64>,
     /// Jobs whose scale set does not exist, by its name.
     pub(super) homeless: BTreeMap<String, BTreeSet<JobId>>,
 }

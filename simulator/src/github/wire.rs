@@ -1,5 +1,6 @@
 //! Shapes on the wire.
 
+use poolkeeper_core::short_text::ShortText;
 use serde::{Deserialize, Serialize};
 
 /// A list as the service wraps it.
@@ -128,7 +129,7 @@ pub(super) struct WireJob {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) runner_id: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) runner_name: Option<String>,
+    pub(super) runner_name: Option<ShortText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) result: Option<&'static str>,
 }
@@ -136,7 +137,7 @@ pub(super) struct WireJob {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JitRequest {
-    pub(super) name: String,
+    pub(super) name: ShortText,
     #[serde(default)]
     pub(super) work_folder: Option<String>,
 }
@@ -152,7 +153,7 @@ pub(super) struct WireJitConfig {
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireRunner {
     pub(super) id: u64,
-    pub(super) name: String,
+    pub(super) name: ShortText,
     pub(super) runner_scale_set_id: u64,
     pub(super) status: &'static str,
     pub(super) busy: bool,

@@ -8,6 +8,7 @@ use poolkeeper_core::config::{Config, ConnectionConfig, CredentialKind, RawConfi
 use poolkeeper_core::event::{Effect, Event};
 use poolkeeper_core::github::scope::{Scope, ServerUrl};
 use poolkeeper_core::recording::{Header, Step};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::{Duration, Instant, Now, unix_ms_from_rfc3339, unix_s_from_http_date, unix_s_from_rfc3339};
 
 use super::{Parser, length};
@@ -53,7 +54,7 @@ pub(super) fn all() -> Vec<Parser> {
             length(&serde_json::from_slice::<Step>(bytes).map_err(|error| error.to_string()))
         }),
         Parser::new("lifecycle state", &["InService", "Pending:Wait", "Warmed:Stopped"], |bytes| {
-            length(&LifecycleState::from(String::from_utf8_lossy(bytes).into_owned()))
+            length(&LifecycleState::from(ShortText::from(String::from_utf8_lossy(bytes))))
         }),
     ]
 }

@@ -45,7 +45,7 @@ pub struct Collector {
 /// What was recorded.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct About {
-    pub(super) stack: String,
+    pub(super) stack: ShortText,
     pub(super) owner: String,
     pub(super) versions: BTreeSet<String>,
     /// In milliseconds since 1970.

@@ -55,7 +55,7 @@ impl Scenery {
             group.warm_size = WARM_SIZE;
         }
         if let Some(group) = self.groups.get_mut(1) {
-            group.launch_hook = Some(LAUNCH_HOOK.to_owned());
+            group.launch_hook = Some(LAUNCH_HOOK.into());
             group.tags.push(Tag { key: "runs-on-launch-hook".into(), value: LAUNCH_HOOK.into() });
         }
         self

@@ -336,7 +336,7 @@ fn changed_protection(dice: &mut Dice, scenario: &mut Scenario) {
 
 fn suspended(dice: &mut Dice, scenario: &mut Scenario) {
     let (group, for_ms) = (dice.group(scenario), dice.a_while(20 * MINUTE_MS));
-    let process = (*dice.pick(&["Launch", "Terminate", "HealthCheck"])).into();
+    let process = ShortText::from(dice.pick(&["Launch", "Terminate", "HealthCheck"]));
     dice.happens(scenario, What::Suspend { group, process, for_ms });
 }
 

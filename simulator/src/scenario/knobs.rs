@@ -237,7 +237,7 @@ impl Knobs {
         let walls = OrgWalls { max_runners: Some(self.max_runners), ..OrgWalls::default() };
         let walled = pools.iter().filter(|_| self.max_runners > 0);
         let raw = RawConfig {
-            stack: STACK.to_owned(),
+            stack: STACK.into(),
             owner: "sim-host".to_owned(),
             connections: [("main".to_owned(), main)].into(),
             orgs: walled.map(|pool| (pool.org.clone(), walls.clone())).collect(),

@@ -232,7 +232,7 @@ fn daemon() -> Config {
         force_ghes: false,
     };
     let raw = RawConfig {
-        stack: "sim".to_owned(),
+        stack: "sim".into(),
         owner: "sim-host".to_owned(),
         connections: [("main".to_owned(), main)].into(),
         ..RawConfig::default()

@@ -33,7 +33,7 @@ pub struct JobRecord {
     /// When it ended, in microseconds.
     pub ended_us: Option<u64>,
     /// The runner that took it.
-    pub runner: Option<String>,
+    pub runner: Option<ShortText>,
     /// How it ended.
     pub result: Option<JobResult>,
     /// Why its instance was terminated under it.
@@ -142,7 +142,7 @@ pub struct Ledger {
     wanted_in: BTreeMap<JobId, ShortText>,
     samples: VecDeque<u64>,
     /// Instances in service that no config was stored for: since when, and since when a describe has shown that.
-    bare: BTreeMap<String, (u64, Option<u64>)>,
+    bare: BTreeMap<ShortText, (u64, Option<u64>)>,
     config_samples: VecDeque<ConfigLatency>,
     victims: VecDeque<Victim>,
 }
@@ -192,7 +192,7 @@ impl Ledger {
     }
 
     pub(super) fn config_wanted(&mut self, instance: &str, us: u64) {
-        self.bare.insert(instance.to_owned(), (us, None));
+        self.bare.insert(instance.into(), (us, None));
     }
 
     pub(super) fn instance_shown(&mut self, instance: &str, us: u64) {
@@ -261,7 +261,7 @@ impl Ledger {
         self.no_longer_wanted(id);
         let Some(record) = self.jobs.get_mut(&id) else { return };
         record.started_us = Some(us);
-        record.runner = Some(runner.to_owned());
+        record.runner = Some(runner.into());
         let counts = self.pools.entry(record.key.clone()).or_default();
         counts.waiting = counts.waiting.saturating_sub(1);
         counts.running += 1;

@@ -205,21 +205,21 @@ impl World {
                 if let Some(Cancel::Running(after)) = plan.cancel {
                     self.at_in(after, Timer::Cancel(job));
                 }
-                if let Some(agent) = self.agents.by_instance.get_mut(runner.as_str()) {
+                if let Some(agent) = self.agents.by_instance.get_mut(&runner) {
                     agent.job = Some(job);
                 }
             }
             Fact::Ended { job, result, runner } => {
                 self.ledger.job_ended(job, result, us);
                 if let Some(runner) = runner
-                    && self.agents.by_instance.contains_key(runner.as_str())
+                    && self.agents.by_instance.contains_key(&runner)
                 {
-                    self.at_in(self.runners.lingers(), Timer::Leave(runner.into()));
+                    self.at_in(self.runners.lingers(), Timer::Leave(runner));
                 }
             }
             Fact::RunnerRemoved { runner } => {
-                if self.agents.by_instance.get(runner.as_str()).is_some_and(|agent| agent.config.is_some()) {
-                    self.at_in(self.runners.lingers(), Timer::Leave(runner.into()));
+                if self.agents.by_instance.get(&runner).is_some_and(|agent| agent.config.is_some()) {
+                    self.at_in(self.runners.lingers(), Timer::Leave(runner));
                 }
             }
         }
@@ -303,7 +303,7 @@ fn group_state(group: &poolkeeper_core::aws::Group) -> GroupState {
     use poolkeeper_core::aws::LifecycleState;
     let count = |state: &LifecycleState| group.instances.iter().filter(|i| i.state == *state).count();
     GroupState {
-        name: group.name.to_string(),
+        name: group.name.clone(),
         set: set_of(&group.tags),
         min_size: group.min_size,
         max_size: group.max_size,

@@ -32,13 +32,13 @@ fn allowed(policy: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_daemon_may_do_what_it_calls_and_nothing_else() {
-    let instance = || "i-1".to_owned();
+    let instance = || ShortText::from("i-1");
     let of_instances = [
         InstanceCall::Protect { instances: vec![] },
-        InstanceCall::Terminate { instance: instance().into(), decrement: true },
-        InstanceCall::PutConfig { instance: instance().into(), config: Slot(RequestId(1)) },
-        InstanceCall::DeleteConfig { instance: instance().into() },
-        InstanceCall::CompleteHook { instance: instance().into(), hook: String::new() },
+        InstanceCall::Terminate { instance: instance(), decrement: true },
+        InstanceCall::PutConfig { instance: instance(), config: Slot(RequestId(1)) },
+        InstanceCall::DeleteConfig { instance: instance() },
+        InstanceCall::CompleteHook { instance: instance(), hook: ShortText::default() },
         InstanceCall::WarmMembers { next_token: None },
     ];
     let mut calls: Vec<_> =

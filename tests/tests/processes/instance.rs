@@ -2,6 +2,7 @@
 //! under both shells.
 
 use poolkeeper_core::aws::{LifecycleState, Tag};
+use poolkeeper_core::short_text::ShortText;
 use poolkeeper_core::time::Duration;
 use poolkeeper_simulator::aws::{AwsConfig, GroupSpec};
 use poolkeeper_simulator::runners::RunnersConfig;
@@ -19,7 +20,7 @@ const CONFIG: &str = "eyJjb25maWctb2YtYW4taW5zdGFuY2UiOjF9";
 /// A group with one instance in service, and no daemon.
 struct Scene {
     sandbox: Sandbox,
-    id: String,
+    id: ShortText,
     instance: Instance,
 }
 
@@ -293,13 +294,13 @@ fn nobody_on_instances() -> RunnersConfig {
     }
 }
 
-fn first_instance(world: &World) -> Option<(String, LifecycleState)> {
+fn first_instance(world: &World) -> Option<(ShortText, LifecycleState)> {
     let group = world.aws_model().groups().next()?;
     let instance = group.instances.first()?;
-    Some((instance.id.to_string(), instance.state.clone()))
+    Some((instance.id.clone(), instance.state.clone()))
 }
 
-fn in_service(sandbox: &Sandbox) -> Option<String> {
+fn in_service(sandbox: &Sandbox) -> Option<ShortText> {
     let found = sandbox.with(|world, _| first_instance(world));
     found.filter(|(_, state)| *state == LifecycleState::InService).map(|(id, _)| id)
 }

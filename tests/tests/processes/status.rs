@@ -55,7 +55,7 @@ fn the_pools_are_told_page_by_page(shell: Shell) {
         }
     }
     groups.sort();
-    let mut expected: Vec<String> = site.state().groups.into_iter().map(|group| group.name).collect();
+    let mut expected: Vec<_> = site.state().groups.into_iter().map(|group| group.name).collect();
     expected.sort();
     assert_eq!(groups, expected);
     assert_eq!(daemon.get("/api/pools?color=red").status, 400);

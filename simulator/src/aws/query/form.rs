@@ -40,7 +40,12 @@ impl Form {
 
     /// A parameter that was given and is not empty.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
-        self.0.get(name).filter(|value| !value.is_empty()).cloned()
+        self.given(name).map(str::to_owned)
+    }
+
+    /// A name, a tag or an id, which must be given.
+    pub(crate) fn name(&self, parameter: &str) -> Result<ShortText, ApiError> {
+        self.given(parameter).map(ShortText::from).ok_or_else(|| missing(parameter))
     }
 
     pub(crate) fn required(&self, name: &str) -> Result<String, ApiError> {
@@ -79,6 +84,10 @@ impl Form {
     pub(crate) fn members(&self, name: &str) -> Vec<String> {
         let prefixes = (1..=MAX_MEMBERS).map(|n| format!("{name}.member.{n}"));
         prefixes.take_while(|prefix| self.has_under(&format!("{prefix}."))).collect()
+    }
+
+    fn given(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     fn has_under(&self, prefix: &str) -> bool {

@@ -137,8 +137,8 @@ fn instance(xml: &mut Xml, instance: &Instance, group: &Group) {
     xml.text("InstanceId", &instance.id);
     xml.text("InstanceType", "m7i.large");
     xml.text("AvailabilityZone", &zone_of(group, "a"));
-    let state = if instance.waits { "Pending:Wait".to_owned() } else { String::from(instance.state.clone()) };
-    xml.text("LifecycleState", &state);
+    let state = if instance.waits { "Pending:Wait" } else { instance.state.as_str() };
+    xml.text("LifecycleState", state);
     xml.text("HealthStatus", if instance.healthy { "Healthy" } else { "Unhealthy" });
     xml.element("LaunchTemplate", launch_template);
     xml.text("ProtectedFromScaleIn", flag(instance.protected));

@@ -124,7 +124,7 @@ fn a_busy_runner_cannot_be_removed_and_takes_its_job_down_when_it_dies() {
     let refused = client.service("DELETE", &format!("{agents}/{id}"), None);
     assert!(refused.type_name().contains("JobStillRunningException"));
     client.github.lose_runner("acme", "i-1");
-    let lost = Fact::Ended { job, result: JobResult::Lost, runner: Some("i-1".to_owned()) };
+    let lost = Fact::Ended { job, result: JobResult::Lost, runner: Some("i-1".into()) };
     assert!(client.github.take_facts().contains(&lost));
 }
 

@@ -264,8 +264,7 @@ impl Checker for KeepsPools {
     fn step(&mut self, moment: &Moment<'_>) -> Result<(), String> {
         for effect in moment.effects {
             let Effect::Note(Notice::Pool { group, fact: PoolFact::Gone, .. }) = effect else { continue };
-            let named =
-                moment.observed.machine.is_some_and(|machine| machine.config().pools.contains_key(group.as_str()));
+            let named = moment.observed.machine.is_some_and(|machine| machine.config().pools.contains_key(group));
             let namesake = self.let_go_of_namesake(moment, group);
             let missed = if namesake { None } else { self.let_go(group) };
             let proved = namesake || missed.is_some_and(|missed| missed.calmly) || self.is_replaced(moment, group);

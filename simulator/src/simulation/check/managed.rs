@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use poolkeeper_core::aws::{AwsCall, InstanceCall, LifecycleState};
 use poolkeeper_core::event::Effect;
 use poolkeeper_core::github::request::{CallKind, Request};
+use poolkeeper_core::short_text::ShortText;
 
 use super::{Checker, Moment, Observed, Wire, model};
 use crate::world::World;
@@ -112,7 +113,7 @@ fn may_work(world: &World, wire: &Wire, group: &str, instance: &str) -> bool {
 }
 
 /// The runner that a config is asked for.
-pub(in crate::simulation) fn runner_in(request: &Request) -> Option<String> {
+pub(in crate::simulation) fn runner_in(request: &Request) -> Option<ShortText> {
     let body: serde_json::Value = serde_json::from_str(request.body.as_deref()?).ok()?;
-    Some(body.get("name")?.as_str()?.to_owned())
+    Some(body.get("name")?.as_str()?.into())
 }

@@ -200,8 +200,8 @@ fn empty_polls(scenario: &mut Scenario) {
 fn relabelled(scenario: &mut Scenario) {
     scenario.knobs.labels_create_only = true;
     let Some(pool) = scenario.pools.first() else { return };
-    let (key, value) = ("runs-on-labels".to_owned(), "big fast".to_owned());
-    happens(scenario, What::SetTag { group: pool.group.clone(), key: key.into(), value: value.into() });
+    let (group, key, value) = (pool.group.clone(), "runs-on-labels".into(), "big fast".into());
+    happens(scenario, What::SetTag { group, key, value });
 }
 
 /// It happens in the middle of the scenario.

@@ -66,7 +66,7 @@ fn an_instance_that_is_launched_is_a_cold_start() {
 fn a_launch_hook_is_completed_where_the_tags_ask_for_it_and_only_there() {
     for asked in [true, false] {
         let mut config = with_group(|group| {
-            group.launch_hook = Some(HOOK.to_owned());
+            group.launch_hook = Some(HOOK.into());
             if asked {
                 group.tags.push(Tag { key: "runs-on-launch-hook".into(), value: HOOK.into() });
             }

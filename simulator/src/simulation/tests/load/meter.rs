@@ -113,7 +113,7 @@ impl fmt::Display for Figures {
 #[derive(Debug)]
 pub(super) struct Meter {
     figures: Arc<Mutex<Figures>>,
-    asked: BTreeMap<RequestId, String>,
+    asked: BTreeMap<RequestId, ShortText>,
     issued: BTreeMap<ShortText, Instant>,
 }
 
@@ -140,7 +140,7 @@ impl Checker for Meter {
                 if let (Some(instance), Ok(reply)) = (self.asked.remove(id), result)
                     && reply.status == 200
                 {
-                    self.issued.insert(instance.into(), at);
+                    self.issued.insert(instance, at);
                 }
             }
             Event::AwsReply { result, .. } => {
