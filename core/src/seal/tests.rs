@@ -147,6 +147,20 @@ fn what_holds_no_secret_stays_as_it_is() {
     untouched("", b"", "");
 }
 
+/// Its end may stand in front of it, or begin within itself.
+#[test]
+fn a_secret_is_found_wherever_its_end_recurs() {
+    for secret in [format!("{}x", "a".repeat(99)), format!("x{}", "a".repeat(99)), "ab".repeat(50)] {
+        for before in ["", "a", "b", "x", &secret[1..], &secret[50..], &secret[..50], &"a".repeat(200)] {
+            let (body, _) = echoed(&secret, format!("{before}{secret}!").as_bytes(), "");
+            let body = String::from_utf8(body).expect("text");
+            assert!(body.contains(REDACTED) && !body.contains(&secret), "{before}: {body}");
+        }
+        let (body, _) = echoed(&secret, format!("{}!{}", &secret[..99], &secret[1..]).as_bytes(), "");
+        assert!(!String::from_utf8_lossy(&body).contains(REDACTED), "no secret: {secret}");
+    }
+}
+
 #[test]
 fn a_secret_prints_as_nothing() {
     let secrets = vec![Secret::new(SENT.to_string())];
