@@ -422,11 +422,6 @@ impl Scaler {
     /// Counts what the newest describe shows, as each instance is judged by now.
     pub fn count(&mut self, now: Instant, group: &Group, boot_deadline: Duration, judge: impl Fn(&str) -> Judgement) {
         let mut counts = Counts::default();
-        if !self.pending_since.is_empty() {
-            let pending =
-                |id: &ShortText| group.instances.iter().any(|i| i.id == *id && i.state == LifecycleState::Pending);
-            self.pending_since.retain(|id, _| pending(id));
-        }
         for instance in &group.instances {
             let judgement = judge(&instance.id);
             match &instance.state {
@@ -456,6 +451,12 @@ impl Scaler {
                 LifecycleState::Terminating => counts.terminating += 1,
                 LifecycleState::Other(_) => {}
             }
+        }
+        // Each that is pending has its place by now; whatever is left over is pending no more.
+        if self.pending_since.len() > usize::try_from(counts.pending).unwrap_or(usize::MAX) {
+            let pending =
+                |id: &ShortText| group.instances.iter().any(|i| i.id == *id && i.state == LifecycleState::Pending);
+            self.pending_since.retain(|id, _| pending(id));
         }
         self.counts = counts;
     }

@@ -9,7 +9,7 @@ pub type Header = (Cow<'static, str>, Cow<'static, str>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpRequest {
     /// The method, in upper case.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// Scheme, host and port by which the client reached us, for example `http://127.0.0.1:8080`.
     pub origin: String,
     /// Path and query.

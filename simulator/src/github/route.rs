@@ -171,7 +171,7 @@ impl Route {
             .map(|segment| if segment.contains('%') { decoded(segment) } else { Cow::Borrowed(segment) })
             .collect();
         let parts: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
-        let method = request.method.as_str();
+        let method = request.method.as_ref();
         match parts.as_slice() {
             ["_services", "pipelines", tenant, rest @ ..] => {
                 service(method, rest, query).map(|call| Self::Service { tenant: (*tenant).to_owned(), call })

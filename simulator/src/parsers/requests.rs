@@ -59,7 +59,7 @@ fn now() -> Now {
 fn form(method: &str, bytes: &[u8]) -> HttpRequest {
     let header = |name: &'static str, value: &'static str| (name.into(), value.into());
     HttpRequest {
-        method: method.to_owned(),
+        method: method.to_owned().into(),
         origin: ORIGIN.to_owned(),
         target: if method == "GET" { format!("/?{}", String::from_utf8_lossy(bytes)) } else { "/".to_owned() },
         headers: vec![header("authorization", AUTHORIZATION), header("x-amz-date", "20260101T000000Z")],
@@ -69,7 +69,7 @@ fn form(method: &str, bytes: &[u8]) -> HttpRequest {
 
 fn request(method: &str, target: &str, authorization: String, body: &[u8]) -> HttpRequest {
     HttpRequest {
-        method: method.to_owned(),
+        method: method.to_owned().into(),
         origin: ORIGIN.to_owned(),
         target: target.to_owned(),
         headers: vec![("authorization".into(), authorization.into())],

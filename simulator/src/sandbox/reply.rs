@@ -85,7 +85,7 @@ pub(crate) async fn read(scheme: &str, request: Request<Incoming>) -> Result<Htt
         body.extend_from_slice(data);
     }
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-    Ok(HttpRequest { method: head.method.as_str().to_owned(), origin, target, headers, body })
+    Ok(HttpRequest { method: head.method.as_str().to_owned().into(), origin, target, headers, body })
 }
 
 pub(crate) fn whole(response: HttpResponse) -> Result<Response<ReplyBody>, Closed> {

@@ -263,12 +263,13 @@ fn on_the_wire(request: &Request, secret: &Secret) -> Option<HttpRequest> {
         Auth::Credential | Auth::Bearer(_) => "Bearer",
         Auth::RemoteAuth(_) => "RemoteAuth",
     };
-    let mut headers: Vec<Header> = vec![("authorization".into(), format!("{kind} {}", secret.reveal()).into())];
+    let authorization = [kind, " ", secret.reveal()].concat();
+    let mut headers: Vec<Header> = vec![("authorization".into(), authorization.into())];
     headers.extend(request.headers.iter().map(|header| (header.name.as_str().into(), header.value.clone())));
     Some(HttpRequest {
-        method: request.method.as_str().to_owned(),
-        origin: format!("{scheme}://{host}"),
-        target: format!("/{path}"),
+        method: request.method.as_str().into(),
+        origin: [scheme, "://", host].concat(),
+        target: ["/", path].concat(),
         headers,
         body: request.body.clone().unwrap_or_default().into_bytes(),
     })

@@ -140,7 +140,7 @@ mod tests {
             (TARGET.into(), format!("{SERVICE}{action}").into()),
         ];
         let request = HttpRequest {
-            method: "POST".to_owned(),
+            method: "POST".into(),
             origin: "http://127.0.0.1".to_owned(),
             target: "/".to_owned(),
             headers,

@@ -39,7 +39,7 @@ fn world() -> World {
 
 fn request(target: &str, scheme: &str, secret: &str, body: &str) -> HttpRequest {
     HttpRequest {
-        method: "POST".to_owned(),
+        method: "POST".into(),
         origin: "http://x".to_owned(),
         target: target.to_owned(),
         headers: vec![("authorization".into(), format!("{scheme} {secret}").into())],

@@ -15,7 +15,7 @@ pub(crate) struct Form(BTreeMap<String, String>);
 
 impl Form {
     pub(crate) fn parse(request: &HttpRequest) -> Result<Self, ApiError> {
-        let text = match request.method.as_str() {
+        let text = match request.method.as_ref() {
             "POST" => request.body.as_slice(),
             "GET" => request.target.split_once('?').map_or("", |(_, query)| query).as_bytes(),
             _ => return Err(ApiError::new(400, "InvalidAction", "The method is not supported")),

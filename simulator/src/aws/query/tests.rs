@@ -16,7 +16,7 @@ fn now() -> Now {
 fn request(body: &str) -> HttpRequest {
     let header = |name: &'static str, value: &'static str| (name.into(), value.into());
     HttpRequest {
-        method: "POST".to_owned(),
+        method: "POST".into(),
         origin: "http://127.0.0.1:1".to_owned(),
         target: "/".to_owned(),
         headers: vec![header("authorization", AUTHORIZATION), header("x-amz-date", "20260101T000000Z")],

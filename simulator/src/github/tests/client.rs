@@ -197,7 +197,7 @@ impl Client {
 
     fn serve(&mut self, method: &str, url: &str, headers: &[(&str, &str)], body: Option<Value>) -> Served {
         let request = HttpRequest {
-            method: method.to_owned(),
+            method: method.to_owned().into(),
             origin: ORIGIN.to_owned(),
             target: url.strip_prefix(ORIGIN).unwrap().to_owned(),
             headers: headers.iter().map(|(k, v)| ((*k).to_owned().into(), (*v).to_owned().into())).collect(),

@@ -56,7 +56,7 @@ fn garbage_is_refused_with_a_client_error() {
         let count = pick(&mut rng, 9);
         let parts: Vec<_> = (0..count).map(|_| PIECES[pick(&mut rng, PIECES.len())]).collect();
         let request = HttpRequest {
-            method: ["GET", "POST", "PATCH", "DELETE", "PUT", ""][pick(&mut rng, 6)].to_owned(),
+            method: ["GET", "POST", "PATCH", "DELETE", "PUT", ""][pick(&mut rng, 6)].into(),
             origin: ["http://x", "http://api.x", ""][pick(&mut rng, 3)].to_owned(),
             target: format!("/{}", parts.join("/")),
             headers: vec![
