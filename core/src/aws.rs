@@ -247,7 +247,7 @@ pub enum LifecycleState {
 }
 
 impl LifecycleState {
-    /// The state as AWS names it, without `:Wait` or `:Proceed`.
+    /// The state as AWS names it, one that we know without `:Wait` or `:Proceed`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {

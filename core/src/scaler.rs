@@ -452,7 +452,7 @@ impl Scaler {
                 LifecycleState::Other(_) => {}
             }
         }
-        // Each that is pending has its place by now; whatever is left over is pending no more.
+        // Each that is pending has its place by now; whatever is left over has gone on, or is told to leave.
         if self.pending_since.len() > usize::try_from(counts.pending).unwrap_or(usize::MAX) {
             let pending =
                 |id: &ShortText| group.instances.iter().any(|i| i.id == *id && i.state == LifecycleState::Pending);

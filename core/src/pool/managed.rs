@@ -85,12 +85,7 @@ impl Pool {
             effects.push(PoolEffect::Census);
         }
         self.runners.reconcile(now, &wishes, &mut out);
-        if out.is_empty() {
-            debug_assert!(self.is_counted(now), "what a member is good for changes with what is done about it alone");
-            return;
-        }
         self.take_runners_effects(now, out, effects);
-        self.count_again(now);
     }
 
     /// Lets go of all instances.
@@ -146,13 +141,6 @@ impl Pool {
             may_issue: true,
             may_end: self.knows_desired() && self.spec.as_ref().is_some_and(|spec| !spec.paused),
         }
-    }
-
-    /// Whether counting again would find what is known already.
-    fn is_counted(&self, now: Instant) -> bool {
-        let mut again = self.clone();
-        again.count_again(now);
-        again.scaler.counts() == self.scaler.counts()
     }
 
     fn count_again(&mut self, now: Instant) {

@@ -150,13 +150,16 @@ fn what_holds_no_secret_stays_as_it_is() {
 /// Its end may stand in front of it, or begin within itself.
 #[test]
 fn a_secret_is_found_wherever_its_end_recurs() {
-    for secret in [format!("{}x", "a".repeat(99)), format!("x{}", "a".repeat(99)), "ab".repeat(50)] {
-        for before in ["", "a", "b", "x", &secret[1..], &secret[50..], &secret[..50], &"a".repeat(200)] {
+    for (n, unlike) in [31, 32, 33, 100].into_iter().flat_map(|n| [(n, "x"), (n, "ab")]) {
+        let (same, half) = ("a".repeat(n - 1), n / 2);
+        let secret = if unlike == "x" { format!("x{same}") } else { format!("{same}{unlike}") };
+        for before in ["", "a", "b", "x", &secret[1..], &secret[half..], &secret[..half], &"a".repeat(200)] {
             let (body, _) = echoed(&secret, format!("{before}{secret}!").as_bytes(), "");
             let body = String::from_utf8(body).expect("text");
             assert!(body.contains(REDACTED) && !body.contains(&secret), "{before}: {body}");
         }
-        let (body, _) = echoed(&secret, format!("{}!{}", &secret[..99], &secret[1..]).as_bytes(), "");
+        let (all_but, rest) = (&secret[..secret.len() - 1], &secret[1..]);
+        let (body, _) = echoed(&secret, format!("{all_but}!{rest}").as_bytes(), "");
         assert!(!String::from_utf8_lossy(&body).contains(REDACTED), "no secret: {secret}");
     }
 }

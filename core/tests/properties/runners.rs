@@ -233,11 +233,17 @@ impl World {
         }
         let mut effects = Vec::new();
         let wishes = self.wishes();
+        let judged = self.judged();
         self.machine.reconcile(self.around.now, &wishes, &mut effects);
+        assert_eq!(self.judged(), judged, "what is asked for changes nothing yet: the pool need not count again");
         self.carry_out(effects);
         self.machine.check();
         let due = self.machine.poll_timeout(self.around.now, &wishes);
         assert!(due.is_none_or(|at| at > self.around.now), "a timer lies ahead");
+    }
+
+    fn judged(&self) -> Vec<Judgement> {
+        self.group.instances.iter().map(|instance| self.machine.judge(&instance.id)).collect()
     }
 
     fn carry_out(&mut self, effects: Vec<RunnersEffect>) {
