@@ -147,6 +147,11 @@ pub enum PoolFact {
         /// What AWS says.
         to: u32,
     },
+    /// The warm pool's members cannot be listed: those last seen stay in sight. Told once, until it succeeds again.
+    WarmPoolUnseen {
+        /// Why.
+        error: AwsError,
+    },
     /// A call for this pool failed and will be tried again.
     CallFailed {
         /// The call.
@@ -231,14 +236,14 @@ pub enum RunnerFact {
         /// The instance.
         instance: ShortText,
         /// Why.
-        what: String,
+        error: AwsError,
     },
     /// Another call to AWS about it failed; that is tried again.
     AwsFailed {
         /// The instance.
         instance: ShortText,
         /// Why.
-        what: String,
+        error: AwsError,
     },
     /// Instances could not be protected from scale-in; that is tried again.
     ProtectionFailed {

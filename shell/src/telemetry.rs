@@ -182,7 +182,8 @@ fn count_pool_fact(metrics: &mut Metrics, group: &str, fact: &PoolFact) {
         | PoolFact::Redelivered { .. }
         | PoolFact::StatisticsDistrusted
         | PoolFact::ScalingFailed { .. }
-        | PoolFact::DesiredChanged { .. } => {}
+        | PoolFact::DesiredChanged { .. }
+        | PoolFact::WarmPoolUnseen { .. } => {}
         PoolFact::Runner(fact) => count_runner_fact(metrics, group, fact),
     }
 }

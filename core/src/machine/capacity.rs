@@ -361,7 +361,7 @@ impl Machine {
                 self.touched.insert(pool);
                 self.pool_step(pool, effects, |pool, cx, _, out| pool.wrote_runner(cx, &target, result, out));
             }
-            Purpose::Warm(pool) => self.warm_listed(pool, result),
+            Purpose::Warm(pool) => self.warm_listed(pool, result, effects),
             Purpose::Describe(describe) => {
                 let result = match result {
                     Ok(AwsReply::Groups { groups, next_token }) => Ok((groups, next_token)),
@@ -373,18 +373,24 @@ impl Machine {
         }
     }
 
-    fn warm_listed(&mut self, id: PoolId, result: Result<AwsReply, AwsError>) {
+    fn warm_listed(&mut self, id: PoolId, result: Result<AwsReply, AwsError>, effects: &mut Vec<Effect>) {
         let Some(pool) = self.pools.get_mut(id) else { return };
-        match result {
+        let error = match result {
             Ok(AwsReply::WarmMembers { members, next_token }) => {
                 if pool.warm.page(members, next_token.is_some()) {
                     self.aws.list_warm(id, next_token);
                 } else {
                     self.touched.insert(id);
                 }
+                return;
             }
-            // It is asked again with the next listing of groups.
-            Ok(AwsReply::Done | AwsReply::Groups { .. }) | Err(_) => pool.warm.failed(),
+            Ok(AwsReply::Done | AwsReply::Groups { .. }) => nonsense(),
+            Err(error) => error,
+        };
+        // It is asked again with the next listing of groups.
+        if pool.warm.failed() {
+            let (group, fact) = (pool.group.name.clone(), PoolFact::WarmPoolUnseen { error });
+            effects.push(Effect::Note(Notice::Pool { pool: id, group, fact }));
         }
     }
 

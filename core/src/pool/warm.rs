@@ -18,6 +18,8 @@ pub(crate) struct Warm {
     /// Lifecycle states, as AWS wrote them, by instance.
     members: BTreeMap<ShortText, ShortText>,
     listing: Option<BTreeMap<ShortText, ShortText>>,
+    /// The last listing failed.
+    is_unseen: bool,
 }
 
 impl Warm {
@@ -36,12 +38,14 @@ impl Warm {
             return true;
         }
         self.members = self.listing.take().unwrap_or_default();
+        self.is_unseen = false;
         false
     }
 
-    /// The listing could not be had: what was known stays.
-    pub(crate) fn failed(&mut self) {
+    /// The listing could not be had: what was known stays. Whether the one before could.
+    pub(crate) fn failed(&mut self) -> bool {
         self.listing = None;
+        !core::mem::replace(&mut self.is_unseen, true)
     }
 
     /// The instances that stood by when they were last listed.
@@ -78,8 +82,11 @@ mod tests {
         assert!(!warm.page(page(&[("i-3", "Warmed:Running")]), false));
         assert_eq!(warm.view(), WarmView { stopped: 1, running: 1, hibernated: 0, moving: 1 });
         assert!(warm.begins());
-        warm.failed();
+        assert!(warm.failed());
         assert_eq!(warm.members().len(), 3, "what was known stays");
+        assert!(!warm.failed(), "told once");
+        assert!(!warm.page(page(&[]), false));
+        assert!(warm.failed(), "and anew after one that succeeded");
     }
 
     #[test]

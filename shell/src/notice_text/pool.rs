@@ -83,6 +83,11 @@ pub(super) fn tell(fact: &PoolFact) -> Told {
                  the group, add ignore_changes = [desired_capacity]"
             ),
         ),
+        PoolFact::WarmPoolUnseen { error } => Told::new(
+            Level::WARN,
+            "warm_pool_unseen",
+            format!("the warm pool's instances cannot be listed: {}; tried again every minute", aws_error(error)),
+        ),
         PoolFact::CallFailed { call, error, retry_in } => Told::new(
             Level::WARN,
             "call_failed",

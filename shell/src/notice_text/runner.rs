@@ -63,15 +63,15 @@ pub(super) fn tell(fact: &RunnerFact) -> Told {
         RunnerFact::Free { instance, proof } => {
             Told::new(Level::INFO, "runner_free", format!("{instance} has no job: {}; it is ended", words(*proof)))
         }
-        RunnerFact::NotEnded { instance, what } => Told::new(
+        RunnerFact::NotEnded { instance, error } => Told::new(
             Level::WARN,
             "instance_not_ended",
-            format!("AWS did not end {instance}: {what}; it is tried again"),
+            format!("AWS did not end {instance}: {}; it is tried again", aws_error(error)),
         ),
-        RunnerFact::AwsFailed { instance, what } => Told::new(
+        RunnerFact::AwsFailed { instance, error } => Told::new(
             Level::WARN,
             "instance_call_failed",
-            format!("a call about {instance} failed: {what}; it is tried again"),
+            format!("a call about {instance} failed: {}; it is tried again", aws_error(error)),
         ),
         RunnerFact::ProtectionFailed { error } => Told::new(
             Level::WARN,

@@ -86,6 +86,7 @@ fn pool_waits(fact: &PoolFact) -> bool {
         | PoolFact::Message { .. }
         | PoolFact::Redelivered { .. }
         | PoolFact::EmptyReply
+        | PoolFact::WarmPoolUnseen { .. }
         | PoolFact::Scaling(_) => false,
     }
 }

@@ -47,8 +47,7 @@ impl Member {
                     self.stored_at = Some(cx.now);
                 }
                 self.tidied += u32::from(self.is_gone);
-                let what = alloc::format!("{error:?}");
-                effects.push(RunnersEffect::Note(RunnerFact::AwsFailed { instance: self.instance.clone(), what }));
+                effects.push(RunnersEffect::Note(RunnerFact::AwsFailed { instance: self.instance.clone(), error }));
                 self.retry(cx, None);
             }
             (Some(_), Ok(())) | (None, _) => {}
@@ -78,8 +77,7 @@ impl Member {
                 self.not_before = cx.now + self.ends.fail(cx.rng, None);
             }
         }
-        let what = alloc::format!("{error:?}");
-        effects.push(RunnersEffect::Note(RunnerFact::NotEnded { instance: self.instance.clone(), what }));
+        effects.push(RunnersEffect::Note(RunnerFact::NotEnded { instance: self.instance.clone(), error }));
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +22,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::service::TowerToHyperService;
 use tokio::time::{Instant, timeout};
 
-/// Enough for a reply's head; a message's body is read in as many pieces as it takes.
+/// Enough for the heads of nearly all replies; a message's body is read in as many pieces as it takes.
 const READ_BUFFER_BYTES: usize = 2048;
+/// What each connection reads into once a head was too long for that: a proxy's cookies and policies may be.
+const LARGE_READ_BUFFER_BYTES: usize = 16 * 1024;
 
 type Body = Empty<Bytes>;
 type Sender = SendRequest<Body>;
@@ -45,6 +48,7 @@ pub(super) struct Times {
 pub(super) struct Connections {
     connector: TowerToHyperService<HttpsConnector<HttpConnector>>,
     times: Times,
+    read_buffer_bytes: AtomicUsize,
     idle: Mutex<HashMap<Origin, VecDeque<Idle>>>,
 }
 
@@ -85,7 +89,12 @@ impl Connections {
         http.set_keepalive(Some(times.keepalive));
         let https =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
-        Self { connector: TowerToHyperService::new(https), times, idle: Mutex::default() }
+        Self {
+            connector: TowerToHyperService::new(https),
+            times,
+            read_buffer_bytes: AtomicUsize::new(READ_BUFFER_BYTES),
+            idle: Mutex::default(),
+        }
     }
 
     /// Sends a request and waits for the head of its reply. A kept connection that turns out to be closed is no
@@ -101,12 +110,12 @@ impl Connections {
                 Ok(response) => return Ok((response, Lent { origin, sender })),
                 Err(mut failed) => match failed.take_message() {
                     Some(unsent) => *request = unsent,
-                    None => return Err(NoReply::Broken(failed.into_error())),
+                    None => return Err(self.broken(failed.into_error())),
                 },
             }
         }
         let mut sender = Box::pin(self.connect(&origin)).await?;
-        let response = sender.send_request(*request).await.map_err(NoReply::Broken)?;
+        let response = sender.send_request(*request).await.map_err(|error| self.broken(error))?;
         Ok((response, Lent { origin, sender }))
     }
 
@@ -127,6 +136,15 @@ impl Connections {
         idle.entry(origin).or_default().push_back(Idle { since: now, sender });
     }
 
+    /// A head that was too long is not met twice: what is connected from now on has room for it.
+    fn broken(&self, error: hyper::Error) -> NoReply {
+        if error.is_parse_too_large() {
+            self.read_buffer_bytes.store(LARGE_READ_BUFFER_BYTES, Ordering::Relaxed);
+            self.idle().clear();
+        }
+        NoReply::Broken(error)
+    }
+
     /// The connection that was used last.
     fn take(&self, origin: &Origin) -> Option<Sender> {
         let now = Instant::now();
@@ -145,7 +163,7 @@ impl Connections {
             let uri = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/").build()?;
             let stream = self.connector.call(uri).await?;
             let mut builder = Builder::new();
-            builder.read_buf_exact_size(Some(READ_BUFFER_BYTES));
+            builder.read_buf_exact_size(Some(self.read_buffer_bytes.load(Ordering::Relaxed)));
             let (sender, connection) = builder.handshake(stream).await?;
             // Whoever sent the request hears of a connection that breaks.
             drop(tokio::spawn(connection));

@@ -32,12 +32,12 @@ fn group_name(simulation: &Simulation) -> ShortText {
 }
 
 /// Everything that is asked of a peer for so long is answered like this.
-fn weather(simulation: &mut Simulation, call: &str, span: Duration, action: FaultAction) {
+pub(super) fn weather(simulation: &mut Simulation, call: &str, span: Duration, action: FaultAction) {
     let weather = Weather { call: call.to_owned(), per_mille: 1000, action };
     assert!(simulation.act(|world, at| world.set_weather(at.now.mono + span, weather)));
 }
 
-fn refusal(code: u16, body: &str) -> FaultAction {
+pub(super) fn refusal(code: u16, body: &str) -> FaultAction {
     FaultAction::Status { code, body: body.to_owned(), headers: BTreeMap::new() }
 }
 

@@ -1,9 +1,11 @@
 //! Warm pools, launch hooks, and jobs that run for long.
 
+use poolkeeper_core::aws::AwsError;
 use poolkeeper_core::config::Runners;
 use poolkeeper_core::notice::{Notice, PoolFact, RunnerFact};
 
 use super::managed::{calls, instances, key, managed};
+use super::refused::{refusal, weather};
 use super::*;
 use crate::aws::GroupSpec;
 
@@ -51,6 +53,26 @@ fn members_of_a_warm_pool_are_told_of_and_get_a_config_once_they_have_left_it() 
     let totals = simulation.world().ledger().totals();
     assert_eq!((totals.ended_well, totals.starts.warm, totals.starts.cold), (1, 1, 0));
     assert!(simulation.violations().is_empty(), "{:?}", simulation.violations());
+}
+
+#[test]
+fn a_warm_pool_that_may_not_be_listed_is_told_of_once_until_it_may() {
+    let group = |group: &mut GroupSpec| group.warm_pool = Some(poolkeeper_core::aws::WarmPool::default());
+    let mut simulation = Simulation::new(with_group(group), 7);
+    let told = |simulation: &Simulation| {
+        let is_told = |notice: &&Notice| {
+            matches!(notice, Notice::Pool { fact: PoolFact::WarmPoolUnseen { error: AwsError::Denied { .. } }, .. })
+        };
+        simulation.notices().iter().filter(is_told).count()
+    };
+    for times in 1..=2 {
+        weather(&mut simulation, "DescribeWarmPool", Duration::from_secs(600), refusal(403, "AccessDenied"));
+        simulation.run_for(Duration::from_secs(600));
+        assert_eq!(told(&simulation), times);
+        simulation.run_for(Duration::from_secs(300));
+        assert_eq!(told(&simulation), times);
+    }
+    assert!(calls(&simulation, "aws", "DescribeWarmPool") > 20, "it is asked again");
 }
 
 #[test]

@@ -89,6 +89,24 @@ async fn a_connection_serves_one_exchange_after_the_other() {
     }
 }
 
+/// The exchange that meets it is lost, and a poll is made again.
+#[tokio::test]
+async fn a_long_head_fails_but_one_exchange() {
+    let reply = format!("HTTP/1.1 200 OK\r\nset-cookie: {}\r\ncontent-length: 2\r\n\r\nhi", "c".repeat(12_000));
+    let server = Server::start(reply.leak(), usize::MAX).await;
+    let short = Server::start(KEEPS, usize::MAX).await;
+    let connections = connections(TIMES);
+    exchange(&connections, &short.base).await.expect("a reply");
+    let Err(NoReply::Broken(error)) = exchange(&connections, &server.base).await else {
+        panic!("12 kB fit into {READ_BUFFER_BYTES}")
+    };
+    assert!(error.is_parse_too_large(), "{error}");
+    for base in [&server.base, &server.base, &short.base] {
+        assert_eq!(exchange(&connections, base).await.expect("a reply"), "hi");
+    }
+    assert_eq!((server.connections(), short.connections()), (2, 2), "none with a small buffer is used again");
+}
+
 #[tokio::test]
 async fn exchanges_at_once_have_a_connection_each() {
     let server = Server::start(KEEPS, usize::MAX).await;
