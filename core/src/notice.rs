@@ -147,8 +147,8 @@ pub enum PoolFact {
         /// What AWS says.
         to: u32,
     },
-    /// The warm pool's members cannot be listed: those last seen stay in sight. Told once, until it succeeds again.
-    WarmPoolUnseen {
+    /// The warm pool's members may not be listed: those last seen stay in sight. Told once, until they may.
+    WarmPoolDenied {
         /// Why.
         error: AwsError,
     },

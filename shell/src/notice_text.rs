@@ -125,7 +125,7 @@ pub(crate) fn aws_error(error: &AwsError) -> String {
         AwsError::Denied { message } => {
             format!("AWS denies it ({message}); check the role's permissions and the credentials")
         }
-        AwsError::Contention => "another change of the group is under way".to_owned(),
+        AwsError::Contention => "another change is under way".to_owned(),
         AwsError::Validation { message } => format!("AWS finds it invalid ({message})"),
         AwsError::Misbehaved { message } => format!("AWS answered with an error ({message})"),
         AwsError::Transport { message } => format!("AWS cannot be reached ({message})"),

@@ -183,7 +183,7 @@ fn count_pool_fact(metrics: &mut Metrics, group: &str, fact: &PoolFact) {
         | PoolFact::StatisticsDistrusted
         | PoolFact::ScalingFailed { .. }
         | PoolFact::DesiredChanged { .. }
-        | PoolFact::WarmPoolUnseen { .. } => {}
+        | PoolFact::WarmPoolDenied { .. } => {}
         PoolFact::Runner(fact) => count_runner_fact(metrics, group, fact),
     }
 }

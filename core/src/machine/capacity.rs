@@ -388,8 +388,8 @@ impl Machine {
             Err(error) => error,
         };
         // It is asked again with the next listing of groups.
-        if pool.warm.failed() {
-            let (group, fact) = (pool.group.name.clone(), PoolFact::WarmPoolUnseen { error });
+        if pool.warm.failed(matches!(error, AwsError::Denied { .. })) {
+            let (group, fact) = (pool.group.name.clone(), PoolFact::WarmPoolDenied { error });
             effects.push(Effect::Note(Notice::Pool { pool: id, group, fact }));
         }
     }

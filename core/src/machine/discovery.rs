@@ -223,10 +223,10 @@ impl Machine {
         }
     }
 
-    /// Groups are listed once a minute, and their warm pools behind them.
+    /// Groups are listed once a minute, and behind them the warm pools of those that are there.
     fn list_warm_pools(&mut self) {
         let Self { pools, aws, .. } = self;
-        for pool in pools.values_mut().filter(|pool| !pool.gone && pool.spec.is_some()) {
+        for pool in pools.values_mut().filter(|pool| !pool.gone && pool.missed == 0 && pool.spec.is_some()) {
             if pool.group.warm_pool.is_some() && pool.warm.begins() {
                 aws.list_warm(pool.id, None);
             }

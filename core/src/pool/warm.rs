@@ -18,8 +18,8 @@ pub(crate) struct Warm {
     /// Lifecycle states, as AWS wrote them, by instance.
     members: BTreeMap<ShortText, ShortText>,
     listing: Option<BTreeMap<ShortText, ShortText>>,
-    /// The last listing failed.
-    is_unseen: bool,
+    /// AWS denied the last listing that came to an end.
+    is_denied: bool,
 }
 
 impl Warm {
@@ -38,14 +38,14 @@ impl Warm {
             return true;
         }
         self.members = self.listing.take().unwrap_or_default();
-        self.is_unseen = false;
+        self.is_denied = false;
         false
     }
 
-    /// The listing could not be had: what was known stays. Whether the one before could.
-    pub(crate) fn failed(&mut self) -> bool {
+    /// The listing could not be had: what was known stays. Whether this is the first time that AWS denies it.
+    pub(crate) fn failed(&mut self, is_denied: bool) -> bool {
         self.listing = None;
-        !core::mem::replace(&mut self.is_unseen, true)
+        is_denied && !core::mem::replace(&mut self.is_denied, true)
     }
 
     /// The instances that stood by when they were last listed.
@@ -82,11 +82,12 @@ mod tests {
         assert!(!warm.page(page(&[("i-3", "Warmed:Running")]), false));
         assert_eq!(warm.view(), WarmView { stopped: 1, running: 1, hibernated: 0, moving: 1 });
         assert!(warm.begins());
-        assert!(warm.failed());
+        assert!(!warm.failed(false));
+        assert!(warm.failed(true));
         assert_eq!(warm.members().len(), 3, "what was known stays");
-        assert!(!warm.failed(), "told once");
+        assert!(!warm.failed(false) && !warm.failed(true), "told once");
         assert!(!warm.page(page(&[]), false));
-        assert!(warm.failed(), "and anew after one that succeeded");
+        assert!(warm.failed(true), "and anew after one that succeeded");
     }
 
     #[test]

@@ -83,10 +83,10 @@ pub(super) fn tell(fact: &PoolFact) -> Told {
                  the group, add ignore_changes = [desired_capacity]"
             ),
         ),
-        PoolFact::WarmPoolUnseen { error } => Told::new(
+        PoolFact::WarmPoolDenied { error } => Told::new(
             Level::WARN,
-            "warm_pool_unseen",
-            format!("the warm pool's instances cannot be listed: {}; tried again every minute", aws_error(error)),
+            "warm_pool_denied",
+            format!("the warm pool's instances may not be listed: {}; tried again every minute", aws_error(error)),
         ),
         PoolFact::CallFailed { call, error, retry_in } => Told::new(
             Level::WARN,

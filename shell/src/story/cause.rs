@@ -120,7 +120,7 @@ fn said(effects: &[Effect], was: &Grounds, is: &Grounds) -> Option<Cause> {
         | PoolFact::Scaling(_)
         | PoolFact::ScalingFailed { .. }
         | PoolFact::DesiredChanged { .. }
-        | PoolFact::WarmPoolUnseen { .. }
+        | PoolFact::WarmPoolDenied { .. }
         | PoolFact::CallFailed { .. }
         | PoolFact::Runner(_) => None,
     });

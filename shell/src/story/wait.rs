@@ -86,7 +86,7 @@ fn pool_waits(fact: &PoolFact) -> bool {
         | PoolFact::Message { .. }
         | PoolFact::Redelivered { .. }
         | PoolFact::EmptyReply
-        | PoolFact::WarmPoolUnseen { .. }
+        | PoolFact::WarmPoolDenied { .. }
         | PoolFact::Scaling(_) => false,
     }
 }

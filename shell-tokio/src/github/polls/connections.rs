@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,8 +24,6 @@ use tokio::time::{Instant, timeout};
 
 /// Enough for the heads of nearly all replies; a message's body is read in as many pieces as it takes.
 const READ_BUFFER_BYTES: usize = 2048;
-/// What each connection reads into once a head was too long for that: a proxy's cookies and policies may be.
-const LARGE_READ_BUFFER_BYTES: usize = 16 * 1024;
 
 type Body = Empty<Bytes>;
 type Sender = SendRequest<Body>;
@@ -48,7 +46,8 @@ pub(super) struct Times {
 pub(super) struct Connections {
     connector: TowerToHyperService<HttpsConnector<HttpConnector>>,
     times: Times,
-    read_buffer_bytes: AtomicUsize,
+    /// A head was too long for [`READ_BUFFER_BYTES`], as a proxy's cookies and policies may make it.
+    has_long_heads: AtomicBool,
     idle: Mutex<HashMap<Origin, VecDeque<Idle>>>,
 }
 
@@ -62,13 +61,19 @@ struct Origin {
 #[derive(Debug)]
 struct Idle {
     since: Instant,
+    connection: Connection,
+}
+
+#[derive(Debug)]
+struct Connection {
     sender: Sender,
+    takes_long_heads: bool,
 }
 
 /// A connection that carries an exchange.
 pub(super) struct Lent {
     origin: Origin,
-    sender: Sender,
+    connection: Connection,
 }
 
 /// Why a request got no reply.
@@ -92,7 +97,7 @@ impl Connections {
         Self {
             connector: TowerToHyperService::new(https),
             times,
-            read_buffer_bytes: AtomicUsize::new(READ_BUFFER_BYTES),
+            has_long_heads: AtomicBool::new(false),
             idle: Mutex::default(),
         }
     }
@@ -102,27 +107,28 @@ impl Connections {
     pub(super) async fn send(&self, request: Outgoing) -> Result<(Response<Incoming>, Lent), NoReply> {
         let (origin, mut request) =
             addressed(request).ok_or_else(|| NoReply::Connect("the URL names no host".into()))?;
-        while let Some(mut sender) = self.take(&origin) {
-            if sender.ready().await.is_err() {
+        while let Some(mut connection) = self.take(&origin) {
+            if connection.sender.ready().await.is_err() {
                 continue;
             }
-            match sender.try_send_request(*request).await {
-                Ok(response) => return Ok((response, Lent { origin, sender })),
+            match connection.sender.try_send_request(*request).await {
+                Ok(response) => return Ok((response, Lent { origin, connection })),
                 Err(mut failed) => match failed.take_message() {
                     Some(unsent) => *request = unsent,
                     None => return Err(self.broken(failed.into_error())),
                 },
             }
         }
-        let mut sender = Box::pin(self.connect(&origin)).await?;
-        let response = sender.send_request(*request).await.map_err(|error| self.broken(error))?;
-        Ok((response, Lent { origin, sender }))
+        let mut connection = Box::pin(self.connect(&origin)).await?;
+        let response = connection.sender.send_request(*request).await.map_err(|error| self.broken(error))?;
+        Ok((response, Lent { origin, connection }))
     }
 
     /// Takes a connection back whose reply was read to its end.
     pub(super) fn keep(&self, lent: Lent) {
-        let Lent { origin, sender } = lent;
-        if sender.is_closed() {
+        let Lent { origin, connection } = lent;
+        let is_too_small = !connection.takes_long_heads && self.has_long_heads.load(Ordering::Relaxed);
+        if is_too_small || connection.sender.is_closed() {
             return;
         }
         let now = Instant::now();
@@ -133,41 +139,41 @@ impl Connections {
             }
         }
         idle.retain(|_, kept| !kept.is_empty());
-        idle.entry(origin).or_default().push_back(Idle { since: now, sender });
+        idle.entry(origin).or_default().push_back(Idle { since: now, connection });
     }
 
-    /// A head that was too long is not met twice: what is connected from now on has room for it.
+    /// Once a head was too long, what is connected from then on has room for it, and nothing else is used again.
     fn broken(&self, error: hyper::Error) -> NoReply {
-        if error.is_parse_too_large() {
-            self.read_buffer_bytes.store(LARGE_READ_BUFFER_BYTES, Ordering::Relaxed);
+        if error.is_parse_too_large() && !self.has_long_heads.swap(true, Ordering::Relaxed) {
             self.idle().clear();
         }
         NoReply::Broken(error)
     }
 
     /// The connection that was used last.
-    fn take(&self, origin: &Origin) -> Option<Sender> {
+    fn take(&self, origin: &Origin) -> Option<Connection> {
         let now = Instant::now();
         let mut idle = self.idle();
         let kept = idle.get_mut(origin)?;
         while let Some(newest) = kept.pop_back() {
             if newest.is_fit(now, self.times.idle) {
-                return Some(newest.sender);
+                return Some(newest.connection);
             }
         }
         None
     }
 
-    async fn connect(&self, Origin { scheme, authority }: &Origin) -> Result<Sender, NoReply> {
+    async fn connect(&self, Origin { scheme, authority }: &Origin) -> Result<Connection, NoReply> {
         let connecting = async {
             let uri = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/").build()?;
             let stream = self.connector.call(uri).await?;
+            let takes_long_heads = self.has_long_heads.load(Ordering::Relaxed);
             let mut builder = Builder::new();
-            builder.read_buf_exact_size(Some(self.read_buffer_bytes.load(Ordering::Relaxed)));
+            builder.read_buf_exact_size((!takes_long_heads).then_some(READ_BUFFER_BYTES));
             let (sender, connection) = builder.handshake(stream).await?;
             // Whoever sent the request hears of a connection that breaks.
             drop(tokio::spawn(connection));
-            Ok(sender)
+            Ok(Connection { sender, takes_long_heads })
         };
         let connected = timeout(self.times.connect, connecting).await;
         connected.unwrap_or_else(|_| Err("connecting took too long".into())).map_err(NoReply::Connect)
@@ -180,7 +186,7 @@ impl Connections {
 
 impl Idle {
     fn is_fit(&self, now: Instant, for_so_long: Duration) -> bool {
-        !self.sender.is_closed() && now.saturating_duration_since(self.since) < for_so_long
+        !self.connection.sender.is_closed() && now.saturating_duration_since(self.since) < for_so_long
     }
 }
 

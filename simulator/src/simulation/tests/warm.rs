@@ -61,7 +61,7 @@ fn a_warm_pool_that_may_not_be_listed_is_told_of_once_until_it_may() {
     let mut simulation = Simulation::new(with_group(group), 7);
     let told = |simulation: &Simulation| {
         let is_told = |notice: &&Notice| {
-            matches!(notice, Notice::Pool { fact: PoolFact::WarmPoolUnseen { error: AwsError::Denied { .. } }, .. })
+            matches!(notice, Notice::Pool { fact: PoolFact::WarmPoolDenied { error: AwsError::Denied { .. } }, .. })
         };
         simulation.notices().iter().filter(is_told).count()
     };

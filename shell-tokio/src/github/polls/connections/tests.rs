@@ -91,20 +91,34 @@ async fn a_connection_serves_one_exchange_after_the_other() {
 
 /// The exchange that meets it is lost, and a poll is made again.
 #[tokio::test]
-async fn a_long_head_fails_but_one_exchange() {
-    let reply = format!("HTTP/1.1 200 OK\r\nset-cookie: {}\r\ncontent-length: 2\r\n\r\nhi", "c".repeat(12_000));
-    let server = Server::start(reply.leak(), usize::MAX).await;
-    let short = Server::start(KEEPS, usize::MAX).await;
-    let connections = connections(TIMES);
-    exchange(&connections, &short.base).await.expect("a reply");
-    let Err(NoReply::Broken(error)) = exchange(&connections, &server.base).await else {
-        panic!("12 kB fit into {READ_BUFFER_BYTES}")
-    };
-    assert!(error.is_parse_too_large(), "{error}");
-    for base in [&server.base, &server.base, &short.base] {
-        assert_eq!(exchange(&connections, base).await.expect("a reply"), "hi");
+async fn a_long_head_is_met_on_connections_that_were_made_before_and_not_again() {
+    let reply: &str =
+        format!("HTTP/1.1 200 OK\r\nset-cookie: {}\r\ncontent-length: 2\r\n\r\nhi", "c".repeat(60_000)).leak();
+    for kept in [0, 2] {
+        let (long, short) = (Server::start(reply, usize::MAX).await, Server::start(KEEPS, usize::MAX).await);
+        let connections = connections(TIMES);
+        for _ in 0..kept {
+            let (origin, _) = addressed(get(&long.base)).expect("a host");
+            let Ok(connection) = connections.connect(&origin).await else { panic!("the server listens") };
+            connections.keep(Lent { origin, connection });
+        }
+        let (response, in_use) = connections.send(get(&short.base)).await.expect("a reply");
+        response.into_body().collect().await.expect("a body");
+        exchange(&connections, &short.base).await.expect("a reply");
+        let Err(NoReply::Broken(error)) = exchange(&connections, &long.base).await else {
+            panic!("60 kB fit into {READ_BUFFER_BYTES}")
+        };
+        assert!(error.is_parse_too_large(), "{error}");
+        connections.keep(in_use);
+        for base in [&long.base, &long.base, &short.base, &short.base] {
+            assert_eq!(exchange(&connections, base).await.expect("a reply"), "hi");
+        }
+        assert_eq!(
+            (long.connections(), short.connections()),
+            (1 + kept.max(1), 3),
+            "none that is too small is used again"
+        );
     }
-    assert_eq!((server.connections(), short.connections()), (2, 2), "none with a small buffer is used again");
 }
 
 #[tokio::test]
@@ -123,7 +137,7 @@ async fn what_the_server_closed_is_replaced() {
         let connections = connections(TIMES);
         for _ in 0..20 {
             assert_eq!(exchange(&connections, &server.base).await.expect("a reply"), "hi");
-            while connections.idle().values().flatten().any(|kept| !kept.sender.is_closed()) {
+            while connections.idle().values().flatten().any(|kept| !kept.connection.sender.is_closed()) {
                 yield_now().await;
             }
         }
@@ -144,7 +158,7 @@ async fn a_request_that_did_not_leave_goes_over_a_new_connection() {
             assert!(waits);
         }
         let (origin, _) = addressed(get(&server.base)).expect("a host");
-        connections.keep(Lent { origin, sender });
+        connections.keep(Lent { origin, connection: Connection { sender, takes_long_heads: false } });
         let dies = async {
             yield_now().await;
             drop(connection);
