@@ -170,3 +170,20 @@ fn an_instance_that_is_told_to_leave_is_on_its_way_out_and_may_be_picked() {
     assert_eq!(leaving(LifecycleState::Pending, false), leaves);
     assert_eq!(leaving(LifecycleState::Terminating, false), leaves);
 }
+
+#[test]
+fn an_instance_is_late_by_when_it_was_first_pending_whatever_others_do() {
+    let instance = |id: &str, state| Instance { id: id.into(), state, healthy: true, protected: true, waits: false };
+    let (boots, deadline) = (instance("i-1", LifecycleState::Pending), Duration::from_secs(600));
+    let others = [LifecycleState::Pending, LifecycleState::InService, LifecycleState::Terminating];
+    let mut scaler = Scaler::default();
+    for (n, state) in (0..).zip(others) {
+        let group = Group { instances: vec![boots.clone(), instance("i-2", state)], ..Group::default() };
+        scaler.count(NOW + Duration::from_secs(300).times(n), &group, deadline, |_| Judgement::Serves);
+        assert_eq!(scaler.counts().unusable, 0);
+        assert_eq!(scaler.pending_since.len(), if n == 0 { 2 } else { 1 }, "what is not pending is forgotten");
+    }
+    let group = Group { instances: vec![boots], ..Group::default() };
+    scaler.count(NOW + deadline.times(2), &group, deadline, |_| Judgement::Serves);
+    assert_eq!(scaler.counts().unusable, 1);
+}
