@@ -7,7 +7,6 @@ mod profile;
 mod query;
 mod signed;
 mod store;
-mod xml;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -5,6 +5,7 @@ mod group;
 mod https;
 mod instances;
 mod region;
+mod shortcut;
 mod store;
 
 use std::path::Path;
@@ -30,6 +31,7 @@ use poolkeeper_shell::telemetry::Telemetry;
 use poolkeeper_shell::vault::Vault;
 
 use crate::inbox::Promise;
+use shortcut::Shortcut;
 use store::Store;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,6 +41,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Aws {
     client: Client,
+    shortcut: Shortcut,
     store: Store,
     telemetry: Arc<Telemetry>,
 }
@@ -71,10 +74,13 @@ impl Aws {
             loader = loader.region(Region::new(region.clone()));
         }
         let found = loader.load().await;
-        if found.region().is_none() {
-            return Err(region::problem(source).await);
-        }
-        let mut config = aws_sdk_autoscaling::config::Builder::from(&found);
+        let Some(region) = found.region() else { return Err(region::problem(source).await) };
+        let shortcut = Shortcut::new(region.as_ref());
+        let found = match found.credentials_provider() {
+            Some(provider) => found.to_builder().credentials_provider(shortcut.watch(provider)).build(),
+            None => found,
+        };
+        let mut config = aws_sdk_autoscaling::config::Builder::from(&found).interceptor(shortcut.clone());
         let mut ssm = aws_sdk_ssm::config::Builder::from(&found);
         if let Some(url) = &settings.endpoint_url {
             (config, ssm) = (config.endpoint_url(url), ssm.endpoint_url(url));
@@ -85,7 +91,7 @@ impl Aws {
         }
         let ssm = aws_sdk_ssm::Client::from_conf(ssm.build());
         let store = Store::new(ssm, vault, &settings.parameter_prefix, stack);
-        Ok(Self { client: Client::from_conf(config.build()), store, telemetry })
+        Ok(Self { client: Client::from_conf(config.build()), shortcut, store, telemetry })
     }
 
     /// Starts a call whose answer keeps the promise.
@@ -132,6 +138,9 @@ impl Aws {
     }
 
     async fn set_desired_capacity(&self, group: ShortText, desired: u32) -> Result<AwsReply, AwsError> {
+        if let Some(result) = self.shortcut.set_desired_capacity(&group, desired).await {
+            return result;
+        }
         let desired = i32::try_from(desired)
             .map_err(|_| AwsError::Validation { message: format!("{desired} is more than AWS can count") })?;
         self.client

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
@@ -19,6 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 const LONG: Duration = Duration::from_secs(20);
+/// Who asks when a call goes through the SDK, and when it takes the shortcut.
+const SDK: &str = "user-agent: aws-sdk-rust/";
+const SHORTCUT: &str = "user-agent: poolkeeper/";
 const GROUPS: &str = r#"<DescribeAutoScalingGroupsResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/">
 <DescribeAutoScalingGroupsResult><AutoScalingGroups><member>
 <AutoScalingGroupName>ci &amp; linux</AutoScalingGroupName>
@@ -84,12 +87,49 @@ async fn groups_are_asked_for_by_name() {
 #[tokio::test]
 async fn desired_capacity_is_set_without_regard_to_cooldown() {
     let mut server = Server::start("200 OK", DONE).await;
+    for by in [SDK, SHORTCUT, SHORTCUT] {
+        assert_eq!(server.call(set_desired()).await, Ok(AwsReply::Done));
 
-    assert_eq!(server.call(set_desired()).await, Ok(AwsReply::Done));
+        let asked = server.asked().await;
+        for part in [
+            by,
+            "AutoScalingGroupName=ci",
+            "DesiredCapacity=3",
+            "HonorCooldown=false",
+            "AWS4-HMAC-SHA256 Credential=id/",
+            "/eu-west-1/autoscaling/aws4_request",
+        ] {
+            assert!(asked.contains(part), "{part} in {asked}");
+        }
+    }
+}
 
-    let asked = server.asked().await;
-    for part in ["AutoScalingGroupName=ci", "DesiredCapacity=3", "HonorCooldown=false"] {
-        assert!(asked.contains(part), "{part} in {asked}");
+#[tokio::test]
+async fn the_shortcut_signs_with_the_newest_keys_and_leaves_ending_ones_to_the_sdk() {
+    let until = |span| Some(SystemTime::now() + span);
+    for (expiry, second) in [(None, SHORTCUT), (until(LONG * 60), SHORTCUT), (until(LONG), SDK)] {
+        let keys = Credentials::new("id", "secret", Some("a token".into()), expiry, "test");
+        let mut server = Server::start_with("200 OK", DONE, SharedCredentialsProvider::new(keys)).await;
+        for by in [SDK, second] {
+            assert_eq!(server.call(set_desired()).await, Ok(AwsReply::Done));
+
+            let asked = server.asked().await;
+            assert!(asked.contains(by), "{expiry:?}: {by} in {asked}");
+            assert!(asked.contains("x-amz-security-token: a token\r\n"), "{asked}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_denied_are_the_sdks_to_renew() {
+    let body = "<ErrorResponse><Error><Code>ExpiredToken</Code><Message>over</Message></Error></ErrorResponse>";
+    let mut server = Server::start("403 Forbidden", body).await;
+    for by in [SDK, SHORTCUT, SDK] {
+        let error = server.call(set_desired()).await.unwrap_err();
+
+        assert_eq!(error, AwsError::Denied { message: "ExpiredToken: over".into() });
+        let asked = server.asked().await;
+        assert!(asked.contains(by), "{by} in {asked}");
     }
 }
 
@@ -109,11 +149,13 @@ async fn refusals_keep_their_kind_and_are_not_retried() {
         );
         let mut server = Server::start(status, &body).await;
 
-        let error = server.call(set_desired()).await.unwrap_err();
+        for by in [SDK, SHORTCUT] {
+            let error = server.call(set_desired()).await.unwrap_err();
 
-        assert!(format!("{error:?}").starts_with(expected), "{code}: {error:?}");
-        server.asked().await;
-        assert!(server.asked.try_recv().is_err(), "{code} was retried");
+            assert!(format!("{error:?}").starts_with(expected), "{code}: {error:?}");
+            assert!(server.asked().await.contains(by));
+            assert!(server.asked.try_recv().is_err(), "{code} was retried");
+        }
     }
 }
 
@@ -128,12 +170,29 @@ async fn nonsense_is_the_peers_fault_and_silence_is_the_worlds() {
     ] {
         let server = Server::start(status, body).await;
         let query = GroupQuery::Named(vec!["a".into()]);
-        let error = server.call(AwsCall::DescribeGroups { query, next_token: None }).await.unwrap_err();
-        assert!(matches!(error, AwsError::Misbehaved { .. }), "{body}: {error:?}");
+        for call in [AwsCall::DescribeGroups { query, next_token: None }, set_desired()] {
+            let error = server.call(call).await.unwrap_err();
+            assert!(matches!(error, AwsError::Misbehaved { .. }), "{body}: {error:?}");
+        }
     }
 
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = aws(&format!("http://{closed}")).await.call(set_desired()).await.unwrap_err();
+    let aws = aws(&format!("http://{closed}"), keys()).await;
+    for _ in [SDK, SHORTCUT] {
+        let error = aws.call(set_desired()).await.unwrap_err();
+        assert!(matches!(error, AwsError::Transport { .. }), "{error:?}");
+    }
+}
+
+/// A describe may be long; the answer to a write is not.
+#[tokio::test]
+async fn a_long_answer_to_a_write_is_not_taken() {
+    let long = DONE.replace("<RequestId>", &format!("<RequestId>{}", "r".repeat(100_000)));
+    let server = Server::start("200 OK", &long).await;
+    assert_eq!(server.call(set_desired()).await, Ok(AwsReply::Done));
+
+    let error = server.call(set_desired()).await.unwrap_err();
+
     assert!(matches!(error, AwsError::Transport { .. }), "{error:?}");
 }
 
@@ -169,6 +228,10 @@ struct Server {
 
 impl Server {
     async fn start(status: &str, body: &str) -> Self {
+        Self::start_with(status, body, keys()).await
+    }
+
+    async fn start_with(status: &str, body: &str, keys: SharedCredentialsProvider) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let reply =
@@ -185,7 +248,7 @@ impl Server {
                 });
             }
         });
-        Self { aws: aws(&url).await, asked }
+        Self { aws: aws(&url, keys).await, asked }
     }
 
     async fn call(&self, call: AwsCall) -> Result<AwsReply, AwsError> {
@@ -221,10 +284,12 @@ fn settings(url: &str) -> AwsSettings {
     AwsSettings { region: Some("eu-west-1".into()), endpoint_url: Some(url.into()), ..AwsSettings::default() }
 }
 
-async fn aws(url: &str) -> Aws {
-    let credentials = Credentials::new("id", "secret", None, None, "test");
-    let credentials = Some(SharedCredentialsProvider::new(credentials));
-    Aws::open(&settings(url), Path::new("test"), "ci", vault(), credentials, Arc::new(Telemetry::new("test")))
+fn keys() -> SharedCredentialsProvider {
+    SharedCredentialsProvider::new(Credentials::new("id", "secret", None, None, "test"))
+}
+
+async fn aws(url: &str, keys: SharedCredentialsProvider) -> Aws {
+    Aws::open(&settings(url), Path::new("test"), "ci", vault(), Some(keys), Arc::new(Telemetry::new("test")))
         .await
         .unwrap()
 }

@@ -1,5 +1,8 @@
 //! What an answer of AWS means, and where configs are kept for instances: the same for every AWS client.
 
+#[cfg(feature = "aws-query")]
+pub mod query;
+
 use std::time::Duration;
 
 use poolkeeper_core::aws::AwsError;

@@ -2,8 +2,7 @@
 
 use poolkeeper_core::aws::{AwsError, AwsReply, Group, Instance, LifecycleState, Tag, WarmMember, WarmPool};
 use poolkeeper_core::short_text::ShortText;
-
-use super::xml;
+use poolkeeper_shell::aws::query::xml;
 
 const UNITS: &str = "units";
 const HEALTHY: &str = "healthy";

@@ -1,16 +1,12 @@
 //! Calls to EC2 Auto Scaling as the query protocol writes them.
 
-use form_urlencoded::Serializer;
 use poolkeeper_core::aws::{AwsCall, AwsError, AwsReply, GROUPS_A_PAGE, GroupQuery, InstanceCall, WARM_MEMBERS_A_PAGE};
 use poolkeeper_core::github::request::Slot;
 use poolkeeper_core::short_text::ShortText;
 use poolkeeper_shell::aws::CONTINUE;
+use poolkeeper_shell::aws::query::{Form, xml};
 
-use super::{groups, xml};
-
-const API_VERSION: &str = "2011-01-01";
-/// The largest number AWS counts capacity with.
-const CAPACITY_MAX: u32 = i32::MAX.unsigned_abs();
+use super::groups;
 
 /// What a call asks for.
 pub(super) enum Wanted {
@@ -55,54 +51,44 @@ impl Query {
 /// # Errors
 /// When AWS could not count what it says.
 pub(super) fn of_call(call: AwsCall) -> Result<Wanted, AwsError> {
-    let form = Form::new(call.action());
+    let action = call.action();
     Ok(match call {
-        AwsCall::DescribeGroups { query, next_token } => {
-            let form = form.with("MaxRecords", &GROUPS_A_PAGE.to_string()).with_token(next_token);
-            let form = match query {
+        AwsCall::DescribeGroups { query: of, next_token } => {
+            let form = Form::new(action).with("MaxRecords", &GROUPS_A_PAGE.to_string()).with_token(next_token);
+            let form = match of {
                 GroupQuery::Tagged { key, value } => form
                     .with("Filters.member.1.Name", &format!("tag:{key}"))
                     .with("Filters.member.1.Values.member.1", &value),
                 GroupQuery::Named(names) => form.with_list("AutoScalingGroupNames", &names),
             };
-            form.query(groups::groups)
+            query(form, groups::groups)
         }
-        AwsCall::SetDesiredCapacity { group, desired } => {
-            if desired > CAPACITY_MAX {
-                return Err(AwsError::Validation { message: format!("{desired} is more than AWS can count") });
-            }
-            form.of_group(&group)
-                .with("DesiredCapacity", &desired.to_string())
-                .with("HonorCooldown", "false")
-                .query(done)
-        }
-        AwsCall::Instances { group, call } => about_instances(form, &group, call),
+        AwsCall::SetDesiredCapacity { group, desired } => query(Form::set_desired_capacity(&group, desired)?, done),
+        AwsCall::Instances { group, call } => about_instances(Form::new(action), &group, call),
     })
 }
 
 fn about_instances(form: Form, group: &str, call: InstanceCall) -> Wanted {
-    match call {
+    let (form, read): (Form, Read) = match call {
         InstanceCall::Protect { instances } => {
-            form.of_group(group).with_list("InstanceIds", &instances).with("ProtectedFromScaleIn", "true").query(done)
+            (form.of_group(group).with_list("InstanceIds", &instances).with("ProtectedFromScaleIn", "true"), done)
         }
-        InstanceCall::Terminate { instance, decrement } => form
-            .with("InstanceId", &instance)
-            .with("ShouldDecrementDesiredCapacity", if decrement { "true" } else { "false" })
-            .query(done),
-        InstanceCall::CompleteHook { instance, hook } => form
-            .of_group(group)
-            .with("InstanceId", &instance)
-            .with("LifecycleHookName", &hook)
-            .with("LifecycleActionResult", CONTINUE)
-            .query(done),
-        InstanceCall::WarmMembers { next_token } => form
-            .of_group(group)
-            .with("MaxRecords", &WARM_MEMBERS_A_PAGE.to_string())
-            .with_token(next_token)
-            .query(groups::warm_members),
-        InstanceCall::PutConfig { instance, config } => Wanted::Put { instance, config },
-        InstanceCall::DeleteConfig { instance } => Wanted::Delete { instance },
-    }
+        InstanceCall::Terminate { instance, decrement } => {
+            let decrement = if decrement { "true" } else { "false" };
+            (form.with("InstanceId", &instance).with("ShouldDecrementDesiredCapacity", decrement), done)
+        }
+        InstanceCall::CompleteHook { instance, hook } => {
+            let form = form.of_group(group).with("InstanceId", &instance).with("LifecycleHookName", &hook);
+            (form.with("LifecycleActionResult", CONTINUE), done)
+        }
+        InstanceCall::WarmMembers { next_token } => {
+            let form = form.of_group(group).with("MaxRecords", &WARM_MEMBERS_A_PAGE.to_string());
+            (form.with_token(next_token), groups::warm_members)
+        }
+        InstanceCall::PutConfig { instance, config } => return Wanted::Put { instance, config },
+        InstanceCall::DeleteConfig { instance } => return Wanted::Delete { instance },
+    };
+    query(form, read)
 }
 
 /// A write was accepted once its reply has parsed.
@@ -111,41 +97,10 @@ fn done(body: &str, action: &str) -> Result<AwsReply, AwsError> {
     Ok(AwsReply::Done)
 }
 
-struct Form {
-    action: &'static str,
-    fields: Serializer<'static, String>,
-}
-
-impl Form {
-    fn new(action: &'static str) -> Self {
-        let mut fields = Serializer::new(String::new());
-        fields.append_pair("Action", action).append_pair("Version", API_VERSION);
-        Self { action, fields }
-    }
-
-    fn with(mut self, name: &str, value: &str) -> Self {
-        self.fields.append_pair(name, value);
-        self
-    }
-
-    fn of_group(self, group: &str) -> Self {
-        self.with("AutoScalingGroupName", group)
-    }
-
-    fn with_token(self, token: Option<String>) -> Self {
-        match token {
-            Some(token) => self.with("NextToken", &token),
-            None => self,
-        }
-    }
-
-    fn with_list(self, name: &str, values: &[ShortText]) -> Self {
-        values.iter().zip(1..).fold(self, |form, (value, n): (_, u32)| form.with(&format!("{name}.member.{n}"), value))
-    }
-
-    fn query(mut self, read: Read) -> Wanted {
-        Wanted::Query(Query { action: self.action, body: self.fields.finish(), read })
-    }
+/// A form that is read like this in return.
+fn query(form: Form, read: Read) -> Wanted {
+    let (action, body) = form.finish();
+    Wanted::Query(Query { action, body, read })
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! Signed requests to one service.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use aws_credential_types::Credentials as Keys;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningParams, SigningSettings, sign};
-use aws_sigv4::sign::v4;
 use poolkeeper_core::aws::AwsError;
 use poolkeeper_core::github::reply::TransportErrorKind;
 use poolkeeper_core::seal::Secret;
+use poolkeeper_shell::aws::query::{FORM_TYPE, Scope, USER_AGENT, sign, xml};
 use poolkeeper_shell::aws::{refused, unparsed};
 use poolkeeper_shell::transport::redacted_text;
 use ureq::Agent;
@@ -16,13 +15,10 @@ use ureq::http::{HeaderName, Request, header};
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::xml;
 use crate::http::{Answer, Bounds, Fault, INPUT_BYTES, Wires, exchange};
 
 /// The most bytes of a reply: a page of a hundred groups with thousands of instances.
 const BODY_MAX: u32 = 64 << 20;
-const FORM: &str = "application/x-www-form-urlencoded";
-const USER_AGENT: &str = concat!("poolkeeper/", env!("CARGO_PKG_VERSION"));
 const OK: u16 = 200;
 /// Refusals after which credentials are looked up again.
 const ENDED: [&str; 4] =
@@ -57,7 +53,7 @@ impl Client {
     /// # Errors
     /// When AWS refused, answered nonsense, or nothing came.
     pub(super) fn query(&self, agent: &Agent, body: &str, deadline: Instant) -> Result<String, AwsError> {
-        let reply = self.post(agent, &[(header::CONTENT_TYPE, FORM)], body.to_owned(), deadline)?;
+        let reply = self.post(agent, &[(header::CONTENT_TYPE, FORM_TYPE)], body.to_owned(), deadline)?;
         let Ok(text) = str::from_utf8(&reply.answer.body) else { return Err(unparsed(reply.answer.status)) };
         if reply.answer.status == OK {
             return Ok(text.to_owned());
@@ -83,9 +79,10 @@ impl Client {
         for (name, value) in headers {
             request = request.header(name, *value);
         }
-        let request = request.body(Some(body.into_bytes())).map_err(|error| unsendable(error.to_string()))?;
+        let request = request.body(body).map_err(|error| unsendable(error.to_string()))?;
         let keys = self.credentials.current(deadline).map_err(|message| AwsError::Denied { message })?;
-        let request = self.sign(request, &keys)?;
+        let scope = Scope { region: &self.region, service: self.endpoint.service };
+        let request = sign(request, &keys, scope)?.map(|body| Some(body.into_bytes()));
         let timeout = deadline.saturating_duration_since(Instant::now());
         if timeout.is_zero() {
             return Err(unsendable("no answer in time".to_owned()));
@@ -102,27 +99,6 @@ impl Client {
         // A refused signature comes with what should have been signed, the token included.
         let token = Secret::new(reply.keys.session_token().unwrap_or_default().to_owned());
         refused(reply.answer.status, code, &redacted_text(message, &token))
-    }
-
-    fn sign(&self, mut request: Request<Option<Vec<u8>>>, keys: &Keys) -> Result<Request<Option<Vec<u8>>>, AwsError> {
-        let unsigned = |error: &dyn std::error::Error| AwsError::Denied { message: format!("cannot sign: {error}") };
-        let identity = keys.clone().into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name(self.endpoint.service)
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| unsigned(&error))?;
-        let headers = request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let body = SignableBody::Bytes(request.body().as_deref().unwrap_or_default());
-        let signable = SignableRequest::new("POST", self.endpoint.url.as_str(), headers, body)
-            .map_err(|error| unsigned(&error))?;
-        let signed = sign(signable, &SigningParams::V4(params)).map_err(|error| unsigned(&error))?;
-        let (instructions, _signature) = signed.into_parts();
-        instructions.apply_to_request_http1x(&mut request);
-        Ok(request)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Replies of the query protocol: XML, read leaf by leaf.
 
 use poolkeeper_core::aws::AwsError;
-use poolkeeper_shell::aws::unparsed;
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, Event};
+
+use crate::aws::unparsed;
 
 /// No reply is nested deeper.
 const DEPTH_MAX: usize = 24;
@@ -11,16 +12,18 @@ const OK: u16 = 200;
 
 /// AWS's own code and words of a refusal.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) code: String,
-    pub(super) message: String,
+pub struct Refusal {
+    /// The code.
+    pub code: String,
+    /// The words.
+    pub message: String,
 }
 
 /// Reads a whole reply to `action`; `element` is told of each element as it closes, by its path and its own text.
 ///
 /// # Errors
 /// When it is no XML, is cut, is another reply, or `element` objects.
-pub(super) fn reply(
+pub fn reply(
     body: &str,
     action: &str,
     mut element: impl FnMut(&[&str], &str) -> Result<(), AwsError>,
@@ -39,7 +42,7 @@ pub(super) fn reply(
 ///
 /// # Errors
 /// Like [`reply`], and when there is no result.
-pub(super) fn listing(
+pub fn listing(
     body: &str,
     action: &str,
     mut element: impl FnMut(&[&str], &str) -> Result<(), AwsError>,
@@ -117,7 +120,8 @@ fn character(reference: &BytesRef<'_>) -> Option<char> {
 }
 
 /// The refusal in an error's body; empty when it holds none.
-pub(super) fn refusal(body: &str) -> Refusal {
+#[must_use]
+pub fn refusal(body: &str) -> Refusal {
     let mut found = Refusal::default();
     let whole = read(body, |path, text| {
         match path {

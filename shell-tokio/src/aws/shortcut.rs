@@ -1,0 +1,157 @@
+//! `SetDesiredCapacity` without the SDK, once the SDK has shown the way.
+//!
+//! It is the call that jobs wait for. Between the call and its first byte the SDK's machinery takes a third of the time
+//! from a message to its capacity, as little of it is in the processor's caches by then. So the call is written and
+//! signed here, and sent over the SDK's own connections to where the SDK sent another call before, with the keys it was
+//! given last. Whenever one of these is not known, or the keys end soon, the call is the SDK's.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_sdk_autoscaling::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_autoscaling::config::{ConfigBag, HttpClient, Intercept, RuntimeComponents};
+use aws_sdk_autoscaling::error::BoxError;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorSettings, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use http_body_util::{BodyExt, Limited};
+use hyper::Request;
+use hyper::header::{CONTENT_TYPE, USER_AGENT};
+use poolkeeper_core::aws::{AwsError, AwsReply};
+use poolkeeper_shell::aws::query::{FORM_TYPE, Form, Scope, USER_AGENT as POOLKEEPER, sign, xml};
+use poolkeeper_shell::aws::{refused, unparsed};
+use poolkeeper_shell::transport::words;
+use tokio::time::timeout;
+
+use super::{CALL_TIMEOUT, CONNECT_TIMEOUT};
+
+const SERVICE: &str = "autoscaling";
+/// The most bytes of a reply: it holds an identifier, or a refusal.
+const BODY_MAX: usize = 64 << 10;
+/// Keys that end so soon are the SDK's to renew.
+const ENDS_SOON: Duration = Duration::from_secs(60);
+
+/// What the SDK has shown so far.
+#[derive(Clone, Debug)]
+pub(super) struct Shortcut {
+    region: Arc<str>,
+    way: Arc<OnceLock<Way>>,
+    keys: Arc<Mutex<Option<Credentials>>>,
+}
+
+/// Where calls go, and over what.
+#[derive(Debug)]
+struct Way {
+    url: String,
+    connector: SharedHttpConnector,
+}
+
+impl Shortcut {
+    /// Nothing is known yet.
+    pub(super) fn new(region: &str) -> Self {
+        Self { region: region.into(), way: Arc::default(), keys: Arc::default() }
+    }
+
+    /// The same provider; what it gives is seen here.
+    pub(super) fn watch(&self, provider: SharedCredentialsProvider) -> SharedCredentialsProvider {
+        SharedCredentialsProvider::new(Watched { provider, keys: Arc::clone(&self.keys) })
+    }
+
+    /// Makes the call; none when the way is not known.
+    pub(super) async fn set_desired_capacity(&self, group: &str, desired: u32) -> Option<Result<AwsReply, AwsError>> {
+        let way = self.way.get()?;
+        let ends_soon = SystemTime::now() + ENDS_SOON;
+        let keys = self.keys().clone().filter(|keys| keys.expiry().is_none_or(|end| end > ends_soon))?;
+        let scope = Scope { region: &self.region, service: SERVICE };
+        let asking = async {
+            let (action, form) = Form::set_desired_capacity(group, desired)?.finish();
+            way.post(sign(request(&way.url, form)?, &keys, scope)?, action).await
+        };
+        let result = timeout(CALL_TIMEOUT, asking)
+            .await
+            .unwrap_or_else(|_| Err(AwsError::Transport { message: "no answer in time".to_owned() }));
+        if matches!(result, Err(AwsError::Denied { .. })) {
+            // New ones may have been given out before their time; the SDK finds them.
+            *self.keys() = None;
+        }
+        Some(result.map(|()| AwsReply::Done))
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Option<Credentials>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intercept for Shortcut {
+    fn name(&self) -> &'static str {
+        "shortcut"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if self.way.get().is_none()
+            && let Some(client) = components.http_client()
+        {
+            let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
+            let connector = client.http_connector(&settings, components);
+            let url = context.request().uri().to_owned();
+            // Calls at once show the same.
+            drop(self.way.set(Way { url, connector }));
+        }
+        Ok(())
+    }
+}
+
+impl Way {
+    async fn post(&self, request: Request<String>, action: &str) -> Result<(), AwsError> {
+        let request = HttpRequest::try_from(request.map(Into::into)).map_err(|error| unsendable(&error))?;
+        let response = self.connector.call(request).await.map_err(|error| unsendable(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), BODY_MAX).collect().await;
+        let body = body.map_err(|error| unsendable(error.as_ref()))?.to_bytes();
+        let text = str::from_utf8(&body).map_err(|_| unparsed(status.as_u16()))?;
+        if status.is_success() {
+            return xml::reply(text, action, |_, _| Ok(()));
+        }
+        let refusal = xml::refusal(text);
+        Err(refused(status.as_u16(), &refusal.code, &refusal.message))
+    }
+}
+
+fn request(url: &str, form: String) -> Result<Request<String>, AwsError> {
+    let head = Request::post(url).header(USER_AGENT, POOLKEEPER).header(CONTENT_TYPE, FORM_TYPE);
+    head.body(form).map_err(|error| unsendable(&error))
+}
+
+fn unsendable(error: &(dyn std::error::Error + 'static)) -> AwsError {
+    AwsError::Transport { message: words(error) }
+}
+
+/// Gives credentials, and keeps the newest.
+#[derive(Debug)]
+struct Watched {
+    provider: SharedCredentialsProvider,
+    keys: Arc<Mutex<Option<Credentials>>>,
+}
+
+impl ProvideCredentials for Watched {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let given = self.provider.provide_credentials().await?;
+            *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(given.clone());
+            Ok(given)
+        })
+    }
+
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
+        self.provider.fallback_on_interrupt()
+    }
+}
