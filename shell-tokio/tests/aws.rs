@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -106,30 +107,43 @@ async fn desired_capacity_is_set_without_regard_to_cooldown() {
 
 #[tokio::test]
 async fn the_shortcut_signs_with_the_newest_keys_and_leaves_ending_ones_to_the_sdk() {
-    let until = |span| Some(SystemTime::now() + span);
-    for (expiry, second) in [(None, SHORTCUT), (until(LONG * 60), SHORTCUT), (until(LONG), SDK)] {
-        let keys = Credentials::new("id", "secret", Some("a token".into()), expiry, "test");
-        let mut server = Server::start_with("200 OK", DONE, SharedCredentialsProvider::new(keys)).await;
-        for by in [SDK, second] {
-            assert_eq!(server.call(set_desired()).await, Ok(AwsReply::Done));
+    let keys = SharedCredentialsProvider::new(Counted::new([SOON, SOON, LONG * 60]));
+    let mut server = Server::start_with("200 OK", DONE, keys).await;
+    for (by, id) in [(SDK, "id-0"), (SDK, "id-1"), (SDK, "id-2"), (SHORTCUT, "id-2"), (SHORTCUT, "id-2")] {
+        assert_eq!(server.call(set_desired()).await, Ok(AwsReply::Done));
 
+        let asked = server.asked().await;
+        for part in [by, &format!("Credential={id}/"), &format!("x-amz-security-token: token of {id}\r\n")] {
+            assert!(asked.contains(part), "{part} in {asked}");
+        }
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1, "both use the same connections");
+}
+
+/// The third call is the SDK's, which still has its keys.
+#[tokio::test]
+async fn what_is_denied_on_the_shortcut_is_asked_through_the_sdk() {
+    let body = "<ErrorResponse><Error><Code>RequestExpired</Code><Message>over</Message></Error></ErrorResponse>";
+    let mut server = Server::start("403 Forbidden", body).await;
+    for all_by in [[SDK].as_slice(), &[SHORTCUT, SDK], &[SDK]] {
+        let error = server.call(set_desired()).await.unwrap_err();
+
+        assert_eq!(error, AwsError::Denied { message: "RequestExpired: over".into() });
+        for by in all_by {
             let asked = server.asked().await;
-            assert!(asked.contains(by), "{expiry:?}: {by} in {asked}");
-            assert!(asked.contains("x-amz-security-token: a token\r\n"), "{asked}");
+            assert!(asked.contains(by), "{by} in {asked}");
         }
     }
 }
 
 #[tokio::test]
-async fn keys_that_are_denied_are_the_sdks_to_renew() {
-    let body = "<ErrorResponse><Error><Code>ExpiredToken</Code><Message>over</Message></Error></ErrorResponse>";
-    let mut server = Server::start("403 Forbidden", body).await;
-    for by in [SDK, SHORTCUT, SDK] {
-        let error = server.call(set_desired()).await.unwrap_err();
+async fn a_connection_with_a_failing_server_behind_it_is_not_used_again() {
+    let mut server = Server::start("500 Internal Server Error", "").await;
+    for (by, connections) in [(SDK, 1), (SHORTCUT, 2), (SHORTCUT, 3)] {
+        server.call(set_desired()).await.unwrap_err();
 
-        assert_eq!(error, AwsError::Denied { message: "ExpiredToken: over".into() });
-        let asked = server.asked().await;
-        assert!(asked.contains(by), "{by} in {asked}");
+        assert!(server.asked().await.contains(by));
+        assert_eq!(server.connections.load(Ordering::SeqCst), connections);
     }
 }
 
@@ -154,6 +168,9 @@ async fn refusals_keep_their_kind_and_are_not_retried() {
 
             assert!(format!("{error:?}").starts_with(expected), "{code}: {error:?}");
             assert!(server.asked().await.contains(by));
+            if by == SHORTCUT && expected == "Denied" {
+                assert!(server.asked().await.contains(SDK));
+            }
             assert!(server.asked.try_recv().is_err(), "{code} was retried");
         }
     }
@@ -177,10 +194,13 @@ async fn nonsense_is_the_peers_fault_and_silence_is_the_worlds() {
     }
 
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let aws = aws(&format!("http://{closed}"), keys()).await;
-    for _ in [SDK, SHORTCUT] {
-        let error = aws.call(set_desired()).await.unwrap_err();
+    let error = aws(&format!("http://{closed}"), keys()).await.call(set_desired()).await.unwrap_err();
+    assert!(matches!(error, AwsError::Transport { .. }), "{error:?}");
+    let mut server = Server::start("no status", "").await;
+    for by in [SDK, SHORTCUT] {
+        let error = server.call(set_desired()).await.unwrap_err();
         assert!(matches!(error, AwsError::Transport { .. }), "{error:?}");
+        assert!(server.asked().await.contains(by));
     }
 }
 
@@ -208,6 +228,34 @@ async fn no_credentials_is_denied() {
     assert!(matches!(error, AwsError::Denied { .. }), "{error:?}");
 }
 
+/// Keys that the SDK renews with its next call.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Gives other keys each time, and each for so long.
+#[derive(Debug)]
+struct Counted {
+    lives: Vec<Duration>,
+    given: AtomicUsize,
+}
+
+impl Counted {
+    fn new(lives: impl Into<Vec<Duration>>) -> Self {
+        Self { lives: lives.into(), given: AtomicUsize::new(0) }
+    }
+}
+
+impl ProvideCredentials for Counted {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let n = self.given.fetch_add(1, Ordering::SeqCst);
+        let end = self.lives.get(n).map(|life| SystemTime::now() + *life);
+        let keys = Credentials::new(format!("id-{n}"), "secret", Some(format!("token of id-{n}")), end, "test");
+        future::ProvideCredentials::ready(Ok(keys))
+    }
+}
+
 #[derive(Debug)]
 struct NoCredentials;
 
@@ -224,6 +272,7 @@ impl ProvideCredentials for NoCredentials {
 struct Server {
     aws: Aws,
     asked: mpsc::UnboundedReceiver<String>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -237,8 +286,11 @@ impl Server {
         let reply =
             format!("HTTP/1.1 {status}\r\ncontent-type: text/xml\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         let (tell, asked) = mpsc::unbounded_channel();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepted = Arc::clone(&connections);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::SeqCst);
                 let (tell, reply) = (tell.clone(), reply.clone());
                 tokio::spawn(async move {
                     while let Some(request) = request(&mut stream).await {
@@ -248,7 +300,7 @@ impl Server {
                 });
             }
         });
-        Self { aws: aws(&url, keys).await, asked }
+        Self { aws: aws(&url, keys).await, asked, connections }
     }
 
     async fn call(&self, call: AwsCall) -> Result<AwsReply, AwsError> {

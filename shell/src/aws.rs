@@ -21,7 +21,7 @@ const THROTTLED: [&str; 6] = [
     "RequestThrottled",
 ];
 const CONTENTION: [&str; 3] = ["ResourceContention", "ResourceContentionFault", "ScalingActivityInProgress"];
-const DENIED: [&str; 12] = [
+const DENIED: [&str; 13] = [
     "AccessDenied",
     "AccessDeniedException",
     "AuthFailure",
@@ -31,6 +31,7 @@ const DENIED: [&str; 12] = [
     "InvalidClientTokenId",
     "MissingAuthenticationToken",
     "OptInRequired",
+    "RequestExpired",
     "SignatureDoesNotMatch",
     "UnauthorizedOperation",
     "UnrecognizedClientException",

@@ -26,7 +26,7 @@ where
     }
 }
 
-fn unanswered(error: &(dyn Error + 'static)) -> AwsError {
+pub(super) fn unanswered(error: &(dyn Error + 'static)) -> AwsError {
     let message = words(error);
     if lacks_credentials(error) { AwsError::Denied { message } } else { AwsError::Transport { message } }
 }

@@ -3,7 +3,8 @@
 //! It is the call that jobs wait for. Between the call and its first byte the SDK's machinery takes a third of the time
 //! from a message to its capacity, as little of it is in the processor's caches by then. So the call is written and
 //! signed here, and sent over the SDK's own connections to where the SDK sent another call before, with the keys it was
-//! given last. Whenever one of these is not known, or the keys end soon, the call is the SDK's.
+//! given last. Whenever one of these is not known, or the keys end soon, the call is the SDK's; and so is one that was
+//! denied, as the SDK knows more: how wrong this machine's clock is, for one.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -11,8 +12,10 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_autoscaling::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
 use aws_sdk_autoscaling::config::{ConfigBag, HttpClient, Intercept, RuntimeComponents};
 use aws_sdk_autoscaling::error::BoxError;
+use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorSettings, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use http_body_util::{BodyExt, Limited};
@@ -21,10 +24,10 @@ use hyper::header::{CONTENT_TYPE, USER_AGENT};
 use poolkeeper_core::aws::{AwsError, AwsReply};
 use poolkeeper_shell::aws::query::{FORM_TYPE, Form, Scope, USER_AGENT as POOLKEEPER, sign, xml};
 use poolkeeper_shell::aws::{refused, unparsed};
-use poolkeeper_shell::transport::words;
 use tokio::time::timeout;
 
-use super::{CALL_TIMEOUT, CONNECT_TIMEOUT};
+use super::CALL_TIMEOUT;
+use super::fault::unanswered;
 
 const SERVICE: &str = "autoscaling";
 /// The most bytes of a reply: it holds an identifier, or a refusal.
@@ -58,7 +61,7 @@ impl Shortcut {
         SharedCredentialsProvider::new(Watched { provider, keys: Arc::clone(&self.keys) })
     }
 
-    /// Makes the call; none when the way is not known.
+    /// Makes the call; none when it is for the SDK to make.
     pub(super) async fn set_desired_capacity(&self, group: &str, desired: u32) -> Option<Result<AwsReply, AwsError>> {
         let way = self.way.get()?;
         let ends_soon = SystemTime::now() + ENDS_SOON;
@@ -72,10 +75,18 @@ impl Shortcut {
             .await
             .unwrap_or_else(|_| Err(AwsError::Transport { message: "no answer in time".to_owned() }));
         if matches!(result, Err(AwsError::Denied { .. })) {
-            // New ones may have been given out before their time; the SDK finds them.
-            *self.keys() = None;
+            self.forget(&keys);
+            return None;
         }
         Some(result.map(|()| AwsReply::Done))
+    }
+
+    /// These keys are not used again; the SDK's next ones are.
+    fn forget(&self, used: &Credentials) {
+        let mut keys = self.keys();
+        if keys.as_ref() == Some(used) {
+            *keys = None;
+        }
     }
 
     fn keys(&self) -> MutexGuard<'_, Option<Credentials>> {
@@ -92,13 +103,17 @@ impl Intercept for Shortcut {
         &self,
         context: &BeforeTransmitInterceptorContextRef<'_>,
         components: &RuntimeComponents,
-        _config: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if self.way.get().is_none()
             && let Some(client) = components.http_client()
         {
-            let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
-            let connector = client.http_connector(&settings, components);
+            let mut settings = HttpConnectorSettings::builder();
+            if let Some(timeouts) = config.load::<TimeoutConfig>() {
+                settings.set_connect_timeout(timeouts.connect_timeout()).set_read_timeout(timeouts.read_timeout());
+            }
+            // The same settings get the same connections.
+            let connector = client.http_connector(&settings.build(), components);
             let url = context.request().uri().to_owned();
             // Calls at once show the same.
             drop(self.way.set(Way { url, connector }));
@@ -109,11 +124,19 @@ impl Intercept for Shortcut {
 
 impl Way {
     async fn post(&self, request: Request<String>, action: &str) -> Result<(), AwsError> {
-        let request = HttpRequest::try_from(request.map(Into::into)).map_err(|error| unsendable(&error))?;
-        let response = self.connector.call(request).await.map_err(|error| unsendable(&error))?;
+        let mut request = HttpRequest::try_from(request.map(Into::into)).map_err(|error| unanswered(&error))?;
+        let used = CaptureSmithyConnection::new();
+        request.add_extension(used.clone());
+        let response = self.connector.call(request).await.map_err(|error| unanswered(&error))?;
         let status = response.status();
+        if status.is_server_error()
+            && let Some(connection) = used.get()
+        {
+            // Another one may lead to a server in better health.
+            connection.poison();
+        }
         let body = Limited::new(response.into_body(), BODY_MAX).collect().await;
-        let body = body.map_err(|error| unsendable(error.as_ref()))?.to_bytes();
+        let body = body.map_err(|error| unanswered(error.as_ref()))?.to_bytes();
         let text = str::from_utf8(&body).map_err(|_| unparsed(status.as_u16()))?;
         if status.is_success() {
             return xml::reply(text, action, |_, _| Ok(()));
@@ -125,11 +148,7 @@ impl Way {
 
 fn request(url: &str, form: String) -> Result<Request<String>, AwsError> {
     let head = Request::post(url).header(USER_AGENT, POOLKEEPER).header(CONTENT_TYPE, FORM_TYPE);
-    head.body(form).map_err(|error| unsendable(&error))
-}
-
-fn unsendable(error: &(dyn std::error::Error + 'static)) -> AwsError {
-    AwsError::Transport { message: words(error) }
+    head.body(form).map_err(|error| unanswered(&error))
 }
 
 /// Gives credentials, and keeps the newest.
@@ -149,9 +168,5 @@ impl ProvideCredentials for Watched {
             *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(given.clone());
             Ok(given)
         })
-    }
-
-    fn fallback_on_interrupt(&self) -> Option<Credentials> {
-        self.provider.fallback_on_interrupt()
     }
 }
