@@ -59,8 +59,8 @@ impl GitHub {
     #[must_use]
     pub fn start(&self, id: RequestId, call: CallKind, request: Box<Request>, promise: Promise) -> AbortHandle {
         let github = self.clone();
-        if call.is_poll() {
-            return self.start_poll(id, request, promise);
+        if matches!(call, CallKind::Poll | CallKind::Acknowledge) {
+            return self.start_at_queue(id, call, request, promise);
         }
         // The machine may drop the slot before the task has its turn.
         let kept = self.vault.kept_authorization(&request);
@@ -71,8 +71,9 @@ impl GitHub {
         tokio::spawn(task).abort_handle()
     }
 
-    /// A held poll is all that an idle listener costs: its task keeps what it needs, and nothing else.
-    fn start_poll(&self, id: RequestId, request: Box<Request>, promise: Promise) -> AbortHandle {
+    /// A held poll is all that an idle listener costs: its task keeps what it needs, and nothing else. A message's
+    /// acknowledgement goes over the connection that its poll has just left.
+    fn start_at_queue(&self, id: RequestId, call: CallKind, request: Box<Request>, promise: Promise) -> AbortHandle {
         let github = self.clone();
         let connection = request.connection.clone();
         match self.prepare_poll(request) {
@@ -81,10 +82,9 @@ impl GitHub {
                 let started = Instant::now();
                 let held = Box::pin(polls.exchange(poll));
                 let task = async move {
-                    let result = held
-                        .await
-                        .map(|raw| github.vault.seal(CallKind::Poll, id, &connection, raw, &sent, clock::unix_s()));
-                    github.count(CallKind::Poll, &connection, &result, started);
+                    let result =
+                        held.await.map(|raw| github.vault.seal(call, id, &connection, raw, &sent, clock::unix_s()));
+                    github.count(call, &connection, &result, started);
                     promise.keep(Event::GitHubReply { id, result });
                 };
                 tokio::spawn(task).abort_handle()
@@ -92,7 +92,7 @@ impl GitHub {
             Ready::Other(request) => {
                 let kept = self.vault.kept_authorization(&request);
                 let task = async move {
-                    let result = github.exchange_with(id, CallKind::Poll, request, kept).await;
+                    let result = github.exchange_with(id, call, request, kept).await;
                     promise.keep(Event::GitHubReply { id, result });
                 };
                 tokio::spawn(task).abort_handle()
@@ -100,7 +100,7 @@ impl GitHub {
         }
     }
 
-    /// The poll for the client of polls, unless a proxy is in the way or it cannot be sent at all.
+    /// The call for the client of polls, unless a proxy is in the way or it cannot be sent at all.
     fn prepare_poll(&self, request: Box<Request>) -> Ready {
         let polls = self.connections.get(&request.connection).and_then(|clients| clients.polls.as_ref());
         let Ok(uri) = request.url.parse::<hyper::Uri>() else { return Ready::Other(request) };
@@ -110,6 +110,7 @@ impl GitHub {
         };
         let Ok(headers) = wire_headers(&request.headers, &authorization.header) else { return Ready::Other(request) };
         let mut wire = hyper::Request::new(http_body_util::Empty::new());
+        *wire.method_mut() = wire_method(request.method);
         *wire.uri_mut() = uri;
         *wire.headers_mut() = headers;
         let timeout = std::time::Duration::from_millis(request.timeout.as_millis());

@@ -176,6 +176,36 @@ async fn every_held_poll_has_a_connection_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_message_is_acknowledged_over_the_connection_that_brought_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/queue", listener.local_addr().unwrap());
+    let one_connection = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        for _ in 0..3 {
+            asked.push(head(&mut stream).await);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+        }
+        asked
+    });
+    let (inbox, mut events) = Inbox::new();
+    let github = github();
+    for (id, call, method) in
+        [(1, CallKind::Poll, Method::Get), (2, CallKind::Acknowledge, Method::Delete), (3, CallKind::Poll, Method::Get)]
+    {
+        let promise = inbox.github(RequestId(id)).unwrap();
+        let _call = github.start(RequestId(id), call, Box::new(Request { method, ..get(&url) }), promise);
+        let ended = tokio::time::timeout(LONG, events.recv()).await.unwrap().unwrap();
+        let Event::GitHubReply { result: Ok(reply), .. } = ended else { panic!("{ended:?}") };
+        assert_eq!(reply.status, 200);
+    }
+    let asked = tokio::time::timeout(LONG, one_connection).await.unwrap().unwrap();
+    let methods: Vec<_> = asked.iter().map(|head| head.split(' ').next().unwrap()).collect();
+    assert_eq!(methods, ["GET", "DELETE", "GET"]);
+    assert!(asked.iter().all(|head| head.contains(TOKEN)), "{asked:?}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_sent_is_not_sent_and_says_why_without_the_secret() {
     let unknown = Request { connection: "other".into(), ..get("http://127.0.0.1:1/") };
     let header = Header { name: HeaderName::Accept, value: "a\nb".into() };
