@@ -72,7 +72,7 @@ impl GitHub {
     }
 
     /// A held poll is all that an idle listener costs: its task keeps what it needs, and nothing else. A message's
-    /// acknowledgement goes over the connection that its poll has just left.
+    /// acknowledgement goes over a connection that a poll has just left.
     fn start_at_queue(&self, id: RequestId, call: CallKind, request: Box<Request>, promise: Promise) -> AbortHandle {
         let github = self.clone();
         let connection = request.connection.clone();

@@ -182,23 +182,24 @@ async fn a_message_is_acknowledged_over_the_connection_that_brought_it() {
     let one_connection = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut asked = Vec::new();
-        for _ in 0..3 {
+        for reply in ["200 OK\r\ncontent-length: 2\r\n\r\nhi", "204 No Content\r\n\r\n", "202 Accepted\r\n\r\n"] {
             asked.push(head(&mut stream).await);
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+            stream.write_all(format!("HTTP/1.1 {reply}").as_bytes()).await.unwrap();
         }
         asked
     });
     let (inbox, mut events) = Inbox::new();
     let github = github();
-    for (id, call, method) in
-        [(1, CallKind::Poll, Method::Get), (2, CallKind::Acknowledge, Method::Delete), (3, CallKind::Poll, Method::Get)]
-    {
-        let promise = inbox.github(RequestId(id)).unwrap();
-        let _call = github.start(RequestId(id), call, Box::new(Request { method, ..get(&url) }), promise);
+    let calls = [(CallKind::Poll, Method::Get, 200), (CallKind::Acknowledge, Method::Delete, 204)];
+    for (id, (call, method, status)) in (1..).map(RequestId).zip(calls) {
+        let request = Request { method, ..get(&url) };
+        let _call = github.start(id, call, Box::new(request), inbox.github(id).unwrap());
         let ended = tokio::time::timeout(LONG, events.recv()).await.unwrap().unwrap();
         let Event::GitHubReply { result: Ok(reply), .. } = ended else { panic!("{ended:?}") };
-        assert_eq!(reply.status, 200);
+        assert_eq!(reply.status, status);
     }
+    let next = RequestId(3);
+    let _call = github.start(next, CallKind::Poll, Box::new(get(&url)), inbox.github(next).unwrap());
     let asked = tokio::time::timeout(LONG, one_connection).await.unwrap().unwrap();
     let methods: Vec<_> = asked.iter().map(|head| head.split(' ').next().unwrap()).collect();
     assert_eq!(methods, ["GET", "DELETE", "GET"]);
@@ -231,22 +232,24 @@ async fn no_failure_tells_the_secret_or_the_url() {
 
 #[tokio::test]
 async fn a_call_goes_out_with_its_token_though_the_slot_was_dropped_before_its_turn() {
-    let mut server = Server::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
-    let vault = vault();
-    let id = RequestId(1000);
-    let body = br#"{"token":"ghs_KEPT0123456789","expires_at":"2099-01-01T00:00:00Z"}"#.to_vec();
-    let raw = RawReply { status: 201, headers: ReplyHeaders::default(), body };
-    let _reply = vault.seal(CallKind::AccessToken, id, "main", raw, &Secret::new(String::new()), 0);
-    let request = Request { auth: Auth::Bearer(Slot(id)), ..get(&server.url) };
-    let (inbox, _answers) = Inbox::new();
-    let promise = inbox.github(RequestId(1)).unwrap();
+    for call in [CallKind::ScaleSet, CallKind::Poll, CallKind::Acknowledge] {
+        let mut server = Server::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+        let vault = vault();
+        let id = RequestId(1000);
+        let body = br#"{"token":"ghs_KEPT0123456789","expires_at":"2099-01-01T00:00:00Z"}"#.to_vec();
+        let raw = RawReply { status: 201, headers: ReplyHeaders::default(), body };
+        let _reply = vault.seal(CallKind::AccessToken, id, "main", raw, &Secret::new(String::new()), 0);
+        let request = Request { auth: Auth::Bearer(Slot(id)), ..get(&server.url) };
+        let (inbox, _answers) = Inbox::new();
+        let promise = inbox.github(RequestId(1)).unwrap();
 
-    // The task has its first turn at the next await.
-    let _call = github_with(&vault).start(RequestId(1), CallKind::ScaleSet, Box::new(request), promise);
-    vault.drop_slot(Slot(id));
+        // The task has its first turn at the next await.
+        let _call = github_with(&vault).start(RequestId(1), call, Box::new(request), promise);
+        vault.drop_slot(Slot(id));
 
-    let seen = server.seen().await;
-    assert!(seen.contains("Bearer ghs_KEPT0123456789"), "{seen}");
+        let seen = server.seen().await;
+        assert!(seen.contains("Bearer ghs_KEPT0123456789"), "{seen}");
+    }
 }
 
 /// A server that says the same to everyone, and tells what it was asked.

@@ -21,7 +21,7 @@ const THROTTLED: [&str; 6] = [
     "RequestThrottled",
 ];
 const CONTENTION: [&str; 3] = ["ResourceContention", "ResourceContentionFault", "ScalingActivityInProgress"];
-const DENIED: [&str; 13] = [
+const DENIED: [&str; 16] = [
     "AccessDenied",
     "AccessDeniedException",
     "AuthFailure",
@@ -29,9 +29,12 @@ const DENIED: [&str; 13] = [
     "ExpiredTokenException",
     "IncompleteSignature",
     "InvalidClientTokenId",
+    "InvalidSignatureException",
     "MissingAuthenticationToken",
+    "NotAuthorized",
     "OptInRequired",
     "RequestExpired",
+    "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
     "UnauthorizedOperation",
     "UnrecognizedClientException",

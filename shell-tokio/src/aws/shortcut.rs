@@ -1,6 +1,6 @@
 //! `SetDesiredCapacity` without the SDK, once the SDK has shown the way.
 //!
-//! It is the call that jobs wait for. Between the call and its first byte the SDK's machinery takes a third of the time
+//! It is the call that jobs wait for. Between the call and its first byte the SDK's machinery takes a sixth of the time
 //! from a message to its capacity, as little of it is in the processor's caches by then. So the call is written and
 //! signed here, and sent over the SDK's own connections to where the SDK sent another call before, with the keys it was
 //! given last. Whenever one of these is not known, or the keys end soon, the call is the SDK's; and so is one that was
@@ -129,12 +129,6 @@ impl Way {
         request.add_extension(used.clone());
         let response = self.connector.call(request).await.map_err(|error| unanswered(&error))?;
         let status = response.status();
-        if status.is_server_error()
-            && let Some(connection) = used.get()
-        {
-            // Another one may lead to a server in better health.
-            connection.poison();
-        }
         let body = Limited::new(response.into_body(), BODY_MAX).collect().await;
         let body = body.map_err(|error| unanswered(error.as_ref()))?.to_bytes();
         let text = str::from_utf8(&body).map_err(|_| unparsed(status.as_u16()))?;
@@ -142,7 +136,15 @@ impl Way {
             return xml::reply(text, action, |_, _| Ok(()));
         }
         let refusal = xml::refusal(text);
-        Err(refused(status.as_u16(), &refusal.code, &refusal.message))
+        let error = refused(status.as_u16(), &refusal.code, &refusal.message);
+        if status.is_server_error()
+            && error != AwsError::Throttled
+            && let Some(connection) = used.get()
+        {
+            // Another one may lead to a server in better health.
+            connection.poison();
+        }
+        Err(error)
     }
 }
 

@@ -14,17 +14,18 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than the pause between two polls, shorter than servers keep idle connections.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(20);
-/// The most idle connections kept for calls that are no polls, to one host.
+/// The most idle connections kept for other calls than polls and acknowledgements, to one host.
 const IDLE_CALLS_MAX: usize = 8;
 
 /// What one connection speaks through.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
-    /// HTTP/1.1, a connection for each poll: over HTTP/2 polls would share one and use up its streams.
+    /// Polls and acknowledgements over HTTP/1.1, a connection for each: over HTTP/2 polls would share one and use up its
+    /// streams.
     pub(super) polls: Option<Polls>,
-    /// The same through a proxy.
+    /// Polls through a proxy.
     pub(super) proxied_polls: Client,
-    /// All other calls, over HTTP/2 where the server offers it.
+    /// All other calls, and acknowledgements through a proxy, over HTTP/2 where the server offers it.
     pub(super) calls: Client,
 }
 

@@ -1,7 +1,7 @@
 //! Long polls, a connection each, with as little memory as a held one needs.
 //!
 //! A held poll is nearly all that a listener costs, and `reqwest` keeps a third of it in copies and large buffers. So
-//! polls go through `hyper` itself, the layer below, unless a proxy is in the way. Acknowledgements go the same way: the
+//! polls go through `hyper` itself, the layer below, unless a proxy is in the way. Acknowledgements go the same way: a
 //! connection that has just brought a message carries them, until the next poll needs it.
 
 mod connections;

@@ -48,12 +48,16 @@ fn groups_follow_demand_with_a_github_app(shell: Shell) {
 }
 
 #[test]
-fn over_tls_polls_take_a_connection_each_and_all_other_calls_share_one() {
+fn over_tls_polls_take_a_connection_each_and_what_is_not_of_the_queue_shares_one() {
     let site = Plan { tls: true, app: true, max_concurrent_streams: 4, ..Plan::new(POOLS) }.build();
     let daemon = run_jobs(&site);
 
     site.until_listened_to(&daemon);
     let connections = daemon.connections_to(site.github_port());
-    assert_eq!(connections, POOLS + 1, "a connection for each poll by HTTP/1.1, and one by HTTP/2");
+    assert_eq!(
+        connections,
+        POOLS + 1,
+        "a connection for each poll and its acknowledgements by HTTP/1.1, and one by HTTP/2"
+    );
     assert_eq!(daemon.stop(), 0);
 }
