@@ -138,8 +138,13 @@ impl Aws {
     }
 
     async fn set_desired_capacity(&self, group: ShortText, desired: u32) -> Result<AwsReply, AwsError> {
-        if let Some(result) = self.shortcut.set_desired_capacity(&group, desired).await {
-            return result;
+        let started = Instant::now();
+        match self.shortcut.set_desired_capacity(&group, desired).await {
+            Some(Err(denied @ AwsError::Denied { .. })) => {
+                self.telemetry.aws_call("SetDesiredCapacity", aws::kind(&denied), started.elapsed());
+            }
+            Some(result) => return result,
+            None => {}
         }
         let desired = i32::try_from(desired)
             .map_err(|_| AwsError::Validation { message: format!("{desired} is more than AWS can count") })?;

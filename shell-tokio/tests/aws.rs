@@ -213,7 +213,7 @@ async fn a_long_answer_to_a_write_is_not_taken() {
 
     let error = server.call(set_desired()).await.unwrap_err();
 
-    assert!(matches!(error, AwsError::Transport { .. }), "{error:?}");
+    assert!(matches!(error, AwsError::Misbehaved { .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ impl Shortcut {
         SharedCredentialsProvider::new(Watched { provider, keys: Arc::clone(&self.keys) })
     }
 
-    /// Makes the call; none when it is for the SDK to make.
+    /// Makes the call; none when it is for the SDK to make, as it is after a denial too.
     pub(super) async fn set_desired_capacity(&self, group: &str, desired: u32) -> Option<Result<AwsReply, AwsError>> {
         let way = self.way.get()?;
         let ends_soon = SystemTime::now() + ENDS_SOON;
@@ -76,7 +76,6 @@ impl Shortcut {
             .unwrap_or_else(|_| Err(AwsError::Transport { message: "no answer in time".to_owned() }));
         if matches!(result, Err(AwsError::Denied { .. })) {
             self.forget(&keys);
-            return None;
         }
         Some(result.map(|()| AwsReply::Done))
     }
@@ -130,7 +129,7 @@ impl Way {
         let response = self.connector.call(request).await.map_err(|error| unanswered(&error))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), BODY_MAX).collect().await;
-        let body = body.map_err(|error| unanswered(error.as_ref()))?.to_bytes();
+        let body = body.map_err(|_| unparsed(status.as_u16()))?.to_bytes();
         let text = str::from_utf8(&body).map_err(|_| unparsed(status.as_u16()))?;
         if status.is_success() {
             return xml::reply(text, action, |_, _| Ok(()));

@@ -105,8 +105,6 @@ fn harms(action: &FaultAction, call: &str) -> bool {
         "acknowledge" => !cut,
         // The list is an extra: what it would tell comes by messages too.
         "acquirable_jobs" => !garbage,
-        // The SDK reads nothing of the reply but its status: the next describe tells the truth.
-        "SetDesiredCapacity" => !garbage,
         _ => true,
     }
 }
