@@ -2,7 +2,7 @@
 
 mod clients;
 mod fault;
-mod polls;
+mod queue;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use crate::inbox::Promise;
 use clients::Clients;
 use fault::transport_error;
-use polls::{Poll, Polls};
+use queue::{Queue, QueueCall};
 
 /// A body is read into memory as it comes, beginning with no more than this.
 const FIRST_BODY_BYTES: usize = 16 * 1024;
@@ -76,11 +76,11 @@ impl GitHub {
     fn start_at_queue(&self, id: RequestId, call: CallKind, request: Box<Request>, promise: Promise) -> AbortHandle {
         let github = self.clone();
         let connection = request.connection.clone();
-        match self.prepare_poll(request) {
-            Ready::Poll(polls, poll) => {
-                let sent = poll.sent.clone();
+        match self.prepare_at_queue(request) {
+            Ready::AtQueue(queue, call_at_queue) => {
+                let sent = call_at_queue.sent.clone();
                 let started = Instant::now();
-                let held = Box::pin(polls.exchange(poll));
+                let held = Box::pin(queue.exchange(call_at_queue));
                 let task = async move {
                     let result =
                         held.await.map(|raw| github.vault.seal(call, id, &connection, raw, &sent, clock::unix_s()));
@@ -100,11 +100,11 @@ impl GitHub {
         }
     }
 
-    /// The call for the client of polls, unless a proxy is in the way or it cannot be sent at all.
-    fn prepare_poll(&self, request: Box<Request>) -> Ready {
-        let polls = self.connections.get(&request.connection).and_then(|clients| clients.polls.as_ref());
+    /// The call for the queue's client, unless a proxy is in the way or it cannot be sent at all.
+    fn prepare_at_queue(&self, request: Box<Request>) -> Ready {
+        let queue = self.connections.get(&request.connection).and_then(|clients| clients.queue.as_ref());
         let Ok(uri) = request.url.parse::<hyper::Uri>() else { return Ready::Other(request) };
-        let Some(polls) = polls.filter(|polls| polls.reaches(&uri)) else { return Ready::Other(request) };
+        let Some(queue) = queue.filter(|queue| queue.reaches(&uri)) else { return Ready::Other(request) };
         let Ok(authorization) = self.vault.authorization(&request, clock::unix_s()) else {
             return Ready::Other(request);
         };
@@ -114,8 +114,9 @@ impl GitHub {
         *wire.uri_mut() = uri;
         *wire.headers_mut() = headers;
         let timeout = std::time::Duration::from_millis(request.timeout.as_millis());
-        let poll = Poll { request: Box::new(wire), timeout, max_body: request.max_body, sent: authorization.secret };
-        Ready::Poll(polls.clone(), Box::new(poll))
+        let call =
+            QueueCall { request: Box::new(wire), timeout, max_body: request.max_body, sent: authorization.secret };
+        Ready::AtQueue(queue.clone(), Box::new(call))
     }
 
     /// Carries one request there and its reply back.
@@ -181,7 +182,7 @@ impl GitHub {
 }
 
 enum Ready {
-    Poll(Polls, Box<Poll>),
+    AtQueue(Queue, Box<QueueCall>),
     Other(Box<Request>),
 }
 

@@ -8,7 +8,7 @@ use poolkeeper_shell::transport::words;
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy, retry};
 
-use super::polls::Polls;
+use super::queue::Queue;
 
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than the pause between two polls, shorter than servers keep idle connections.
@@ -22,7 +22,7 @@ const IDLE_CALLS_MAX: usize = 8;
 pub(super) struct Clients {
     /// Polls and acknowledgements over HTTP/1.1, a connection for each: over HTTP/2 polls would share one and use up its
     /// streams.
-    pub(super) polls: Option<Polls>,
+    pub(super) queue: Option<Queue>,
     /// Polls through a proxy.
     pub(super) proxied_polls: Client,
     /// All other calls, and acknowledgements through a proxy, over HTTP/2 where the server offers it.
@@ -35,7 +35,7 @@ impl Clients {
         let build = |builder: ClientBuilder| {
             builder.build().map_err(|error| format!("no HTTP client can be made: {}", words(&error)))
         };
-        let polls = settings.proxy.is_none().then(|| Polls::new(tls.clone()));
+        let queue = settings.proxy.is_none().then(|| Queue::new(tls.clone()));
         let proxied_polls = build(builder(settings, tls.clone(), &[b"http/1.1"])?.http1_only())?;
         let calls = build(
             builder(settings, tls, &[b"h2", b"http/1.1"])?
@@ -43,7 +43,7 @@ impl Clients {
                 .http2_keep_alive_interval(KEEPALIVE)
                 .http2_keep_alive_timeout(CONNECT_TIMEOUT),
         )?;
-        Ok(Self { polls, proxied_polls, calls })
+        Ok(Self { queue, proxied_polls, calls })
     }
 }
 

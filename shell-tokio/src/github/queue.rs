@@ -1,8 +1,8 @@
-//! Long polls, a connection each, with as little memory as a held one needs.
+//! Calls to message queues: polls, a connection each, with as little memory as a held one needs; and acknowledgements.
 //!
 //! A held poll is nearly all that a listener costs, and `reqwest` keeps a third of it in copies and large buffers. So
-//! polls go through `hyper` itself, the layer below, unless a proxy is in the way. Acknowledgements go the same way: a
-//! connection that has just brought a message carries them, until the next poll needs it.
+//! polls go through `hyper` itself, the layer below, unless a proxy is in the way. Acknowledgements are carried by a
+//! connection that has just brought a message, until the next poll needs it.
 
 mod connections;
 
@@ -23,22 +23,22 @@ use connections::{Connections, NoReply, Outgoing, Times};
 
 const TIMES: Times = Times { connect: CONNECT_TIMEOUT, idle: IDLE_TIMEOUT, keepalive: KEEPALIVE };
 
-/// The client of one connection's polls.
+/// The client of one connection's queues.
 #[derive(Clone, Debug)]
-pub(super) struct Polls {
+pub(super) struct Queue {
     connections: Arc<Connections>,
     proxies: Arc<Matcher>,
 }
 
-/// A poll that is ready to go.
-pub(super) struct Poll {
+/// A poll or an acknowledgement that is ready to go.
+pub(super) struct QueueCall {
     pub(super) request: Outgoing,
     pub(super) timeout: Duration,
     pub(super) max_body: u32,
     pub(super) sent: Secret,
 }
 
-impl Polls {
+impl Queue {
     pub(super) fn new(tls: rustls::ClientConfig) -> Self {
         Self { connections: Arc::new(Connections::new(tls, TIMES)), proxies: Arc::new(Matcher::from_env()) }
     }
@@ -48,9 +48,9 @@ impl Polls {
         self.proxies.intercept(uri).is_none()
     }
 
-    /// Carries a poll there and its reply back.
-    pub(super) async fn exchange(self, poll: Box<Poll>) -> Result<RawReply, TransportError> {
-        let Poll { request, timeout, max_body, sent } = *poll;
+    /// Carries a call there and its reply back.
+    pub(super) async fn exchange(self, call: Box<QueueCall>) -> Result<RawReply, TransportError> {
+        let QueueCall { request, timeout, max_body, sent } = *call;
         let whole = async {
             let sending = self.connections.send(request);
             let (response, lent) = sending.await.map_err(|no_reply| no_reply_fault(&no_reply, &sent))?;
