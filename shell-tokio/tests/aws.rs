@@ -148,6 +148,20 @@ async fn a_connection_with_a_failing_server_behind_it_is_not_used_again() {
 }
 
 #[tokio::test]
+async fn a_throttled_call_keeps_its_connection() {
+    let body = "<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>";
+    let mut server = Server::start("503 Service Unavailable", body).await;
+    let mut connections = Vec::new();
+    for by in [SDK, SHORTCUT, SHORTCUT] {
+        assert_eq!(server.call(set_desired()).await, Err(AwsError::Throttled));
+
+        assert!(server.asked().await.contains(by));
+        connections.push(server.connections.load(Ordering::SeqCst));
+    }
+    assert_eq!(connections[1], connections[2]);
+}
+
+#[tokio::test]
 async fn refusals_keep_their_kind_and_are_not_retried() {
     let cases = [
         ("400 Bad Request", "Throttling", "Throttled"),

@@ -171,3 +171,19 @@ impl ProvideCredentials for Watched {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_denial_of_old_keys_leaves_newer_ones() {
+        let keys = |id: &str| Credentials::new(id, "secret", None, None, "test");
+        let shortcut = Shortcut::new("eu-west-1");
+        *shortcut.keys() = Some(keys("new"));
+        shortcut.forget(&keys("old"));
+        assert_eq!(*shortcut.keys(), Some(keys("new")));
+        shortcut.forget(&keys("new"));
+        assert_eq!(*shortcut.keys(), None);
+    }
+}

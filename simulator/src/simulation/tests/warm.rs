@@ -75,6 +75,20 @@ fn a_warm_pool_that_may_not_be_listed_is_told_of_once_until_it_may() {
     assert!(calls(&simulation, "aws", "DescribeWarmPool") > 20, "it is asked again");
 }
 
+/// Whether the group is gone for good is known after some listings without it.
+#[test]
+fn the_warm_pool_of_a_group_that_is_missed_is_not_asked_for() {
+    let group = |group: &mut GroupSpec| group.warm_pool = Some(poolkeeper_core::aws::WarmPool::default());
+    let mut simulation = Simulation::new(with_group(group), 7);
+    simulation.run_for(Duration::from_secs(90));
+    let asked = calls(&simulation, "aws", "DescribeWarmPool");
+    assert!(asked > 0);
+    let name = simulation.world().aws_model().groups().next().unwrap().name.clone();
+    simulation.act(|world, at| world.aws_model_mut().delete_group(at.now, &name, true)).unwrap();
+    simulation.run_for(Duration::from_secs(600));
+    assert_eq!(calls(&simulation, "aws", "DescribeWarmPool"), asked);
+}
+
 #[test]
 fn an_instance_that_is_launched_is_a_cold_start() {
     let mut simulation = Simulation::new(managed("0"), 7);
