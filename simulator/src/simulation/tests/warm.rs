@@ -1,6 +1,5 @@
 //! Warm pools, launch hooks, and jobs that run for long.
 
-use poolkeeper_core::aws::AwsError;
 use poolkeeper_core::config::Runners;
 use poolkeeper_core::notice::{Notice, PoolFact, RunnerFact};
 
@@ -60,11 +59,12 @@ fn a_warm_pool_that_may_not_be_listed_is_told_of_once_until_it_may() {
     let group = |group: &mut GroupSpec| group.warm_pool = Some(poolkeeper_core::aws::WarmPool::default());
     let mut simulation = Simulation::new(with_group(group), 7);
     let told = |simulation: &Simulation| {
-        let is_told = |notice: &&Notice| {
-            matches!(notice, Notice::Pool { fact: PoolFact::WarmPoolDenied { error: AwsError::Denied { .. } }, .. })
-        };
+        let is_told = |notice: &&Notice| matches!(notice, Notice::Pool { fact: PoolFact::WarmPoolDenied { .. }, .. });
         simulation.notices().iter().filter(is_told).count()
     };
+    weather(&mut simulation, "DescribeWarmPool", Duration::from_secs(300), refusal(500, "InternalFailure"));
+    simulation.run_for(Duration::from_secs(600));
+    assert_eq!(told(&simulation), 0);
     for times in 1..=2 {
         weather(&mut simulation, "DescribeWarmPool", Duration::from_secs(600), refusal(403, "AccessDenied"));
         simulation.run_for(Duration::from_secs(600));
